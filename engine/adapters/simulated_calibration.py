@@ -1,0 +1,210 @@
+"""What the simulated market is made of, and where each number comes from.
+
+Measured on set A (2024-08-08 23:54 to 2024-08-09 00:05 UTC, Binance USD-M BTCUSDT and
+ETHUSDT, 343 s): rates, quantiles, shares and clustering. Fitted, so that the statistics
+listed by `benchmarks/market_calibration.py` land near set A: the loadings on the latent
+flow and `step_scale`. Assumed: the shape of the day, since set A is minutes long, and the
+smaller tickers, which are ETHUSDT times the factors stated in `SCALED`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PROBABILITIES = (0.0005, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 0.9999)
+"""Where quantiles are stored; the first and last stand for minimum and maximum."""
+
+SCORES = tuple(NormalDist().inv_cdf(probability) for probability in PROBABILITIES)
+
+DAY_SHAPE = (
+    1.00, 1.00, 0.90, 0.70, 0.50, 0.40, 0.40, 0.50, 0.70, 0.80, 0.80, 0.90,
+    1.10, 1.50, 2.00, 2.00, 1.80, 1.50, 1.20, 1.00, 0.90, 0.80, 0.90, 1.00,
+)  # fmt: skip
+"""Factor on all rates at each full hour in UTC, linear in between; 1 at midnight, where set A lies.
+
+An assumption, not a measurement: busiest when New York opens, quietest in the early European morning.
+Volatility follows its square root, because price steps arrive in proportion.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """A positive distribution by its values at `PROBABILITIES`, log-linear in the normal score between them."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rising = list(self.values) == sorted(self.values) and self.values[0] > 0.0
+        if len(self.values) != len(PROBABILITIES) or not rising:
+            raise ValueError(f"quantiles must be {len(PROBABILITIES)} rising positive values, were {self.values}")
+
+    def of(self, scores: Floats) -> Floats:
+        """Return the values at standard normal scores, same shape; clamped at both ends."""
+        return np.asarray(np.exp(np.interp(scores, SCORES, np.log(self.values))), np.float64)
+
+    def scaled(self, factor: float) -> "Quantiles":
+        return Quantiles(tuple(value * factor for value in self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One simulated instrument. Rates hold at factor 1 of the day's shape."""
+
+    price: float
+    """Price at the start, quote currency."""
+    ticks_per_unit: int
+    """Price steps per unit of quote currency: the inverse of the tick size, so that prices are exact decimals."""
+    lots_per_unit: int
+    """Smallest quantities per unit of base currency."""
+    orders_per_s: float
+    """Aggressive orders; each makes one or more fills at one instant."""
+    quotes_per_s: float
+    """Changes of the best quote, price steps included."""
+    steps_per_s: float
+    """Moves of the price, counting a move of both sides once."""
+    fills: Quantiles
+    """Fills of one order."""
+    trade_qty: Quantiles
+    """Size of one fill, base units."""
+    depth_qty: Quantiles
+    """Quantity at a best quote, base units."""
+    step_ticks: Quantiles
+    """Size of a price step, ticks."""
+    step_scale: float
+    """Factor on price steps that makes up for their persistence in direction."""
+    two_step_share: float
+    """Share of price steps in which the near side follows later, which widens the spread meanwhile."""
+    follow_delay_s: float
+    """Mean delay until the near side follows."""
+    burst_var: tuple[float, float]
+    """Variance of the log rate of orders: fast and slow part."""
+    burst_tau_s: tuple[float, float]
+    """Memory of the two parts."""
+    quote_burst_share: float
+    """How much of an order burst, in logs, the quotes share."""
+    echo_share: float
+    """Share of the changes of quantity that answer an order; the others come on their own."""
+    echo_delay_s: float
+    """Mean delay of such an answer."""
+    flow_tau_s: tuple[float, float, float]
+    """Memory of the parts of the latent order flow: sweeps, what a fresh signal can use, drift."""
+    flow_share: tuple[float, float, float]
+    """Shares of the parts in the variance of the latent flow; they sum to 1."""
+    sign_loading: float
+    """Latent flow, in sd, added to the unit noise that decides the side of an order."""
+    step_loading: float
+    """The same for the direction of price steps that no order made."""
+    order_step_share: float
+    """Share of price steps made by an order, in its direction."""
+    fills_on_step: float
+    """How much likelier an order with many fills moves the price: loading of the log odds on its normal score."""
+    step_on_fills: float
+    """Correlation of the normal scores of an order's fills and of its price step."""
+    depth_loading: float
+    """Loading of a queue's normal score on the latent flow: bids lengthen, offers shorten under buying."""
+    depth_memory: float
+    """Share of a queue's remaining variance that moves slowly; the rest is drawn anew at each price."""
+    depth_tau_s: float
+    """Memory of the slow part of a queue."""
+
+
+BTCUSDT = Calibration(
+    price=61_800.0,
+    ticks_per_unit=10,
+    lots_per_unit=1000,
+    orders_per_s=15.65,
+    quotes_per_s=192.5,
+    steps_per_s=3.49,
+    fills=Quantiles((1.0, 1.0, 1.0, 1.0, 2.0, 7.0, 12.0, 45.0, 315.0, 348.0)),
+    trade_qty=Quantiles((0.001, 0.002, 0.003, 0.016, 0.081, 0.265, 0.486, 1.146, 5.90, 46.0)),
+    depth_qty=Quantiles((0.001, 0.014, 0.695, 2.68, 4.96, 8.47, 11.2, 23.5, 40.0, 60.0)),
+    step_ticks=Quantiles((1.0, 1.0, 3.0, 8.0, 17.0, 36.0, 60.0, 139.0, 568.0, 671.0)),
+    step_scale=1.0,
+    two_step_share=0.48,
+    follow_delay_s=0.005,
+    burst_var=(1.1, 0.7),
+    burst_tau_s=(0.12, 0.8),
+    quote_burst_share=0.4,
+    echo_share=0.5,
+    echo_delay_s=0.02,
+    flow_tau_s=(0.12, 0.6, 6.0),
+    flow_share=(0.35, 0.55, 0.10),
+    sign_loading=1.0,
+    step_loading=1.5,
+    order_step_share=0.6,
+    fills_on_step=0.8,
+    step_on_fills=0.7,
+    depth_loading=0.5,
+    depth_memory=0.5,
+    depth_tau_s=0.5,
+)
+
+ETHUSDT = replace(
+    BTCUSDT,
+    price=2_680.0,
+    ticks_per_unit=100,
+    orders_per_s=10.21,
+    quotes_per_s=157.2,
+    steps_per_s=4.17,
+    fills=Quantiles((1.0, 1.0, 1.0, 1.0, 4.0, 8.0, 13.0, 35.0, 130.0, 228.0)),
+    trade_qty=Quantiles((0.001, 0.008, 0.012, 0.071, 0.478, 1.60, 3.06, 8.46, 19.9, 265.0)),
+    depth_qty=Quantiles((0.001, 0.044, 3.40, 13.3, 26.1, 41.5, 52.7, 77.6, 107.0, 300.0)),
+    step_ticks=Quantiles((1.0, 1.0, 2.0, 4.0, 8.0, 14.0, 21.0, 48.0, 90.0, 141.0)),
+    two_step_share=0.39,
+    burst_var=(1.0, 0.35),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A smaller ticker as ETHUSDT times factors. Price and grid are those of mid-2024; the factors are assumed."""
+
+    price: float
+    ticks_per_unit: int
+    lots_per_unit: int
+    rate_factor: float
+    """On all rates."""
+    value_factor: float
+    """On sizes and depths in quote currency."""
+    step_factor: float
+    """On price steps as a share of price."""
+
+
+SCALED: Mapping[str, Scale] = MappingProxyType(
+    {
+        "SOLUSDT": Scale(150.0, 1000, 1, rate_factor=0.8, value_factor=0.5, step_factor=1.3),
+        "BNBUSDT": Scale(510.0, 100, 100, rate_factor=0.3, value_factor=0.3, step_factor=1.2),
+        "XRPUSDT": Scale(0.61, 10_000, 10, rate_factor=0.4, value_factor=0.3, step_factor=1.4),
+        "DOGEUSDT": Scale(0.103, 100_000, 1, rate_factor=0.4, value_factor=0.3, step_factor=1.5),
+    }
+)
+
+
+def _scaled(scale: Scale) -> Calibration:
+    base = ETHUSDT
+    qty = scale.value_factor * base.price / scale.price
+    ticks = scale.step_factor * (scale.price * scale.ticks_per_unit) / (base.price * base.ticks_per_unit)
+    return replace(
+        base,
+        price=scale.price,
+        ticks_per_unit=scale.ticks_per_unit,
+        lots_per_unit=scale.lots_per_unit,
+        orders_per_s=base.orders_per_s * scale.rate_factor,
+        quotes_per_s=base.quotes_per_s * scale.rate_factor,
+        steps_per_s=base.steps_per_s * scale.rate_factor,
+        trade_qty=base.trade_qty.scaled(qty),
+        depth_qty=base.depth_qty.scaled(qty),
+        step_ticks=base.step_ticks.scaled(ticks),
+    )
+
+
+CALIBRATIONS: Mapping[str, Calibration] = MappingProxyType(
+    {"BTCUSDT": BTCUSDT, "ETHUSDT": ETHUSDT} | {ticker: _scaled(scale) for ticker, scale in SCALED.items()}
+)
+"""All known tickers."""

@@ -1,0 +1,75 @@
+"""The gate: a person's answer is a request until it is checked against the journal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import RefusedError
+from engine.rollout.decision import Answer
+from engine.rollout.journal import Journal, Record, RecordType
+from engine.rollout.state import fold
+
+AUTOMATIC = "auto:rehearsal"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What somebody wants to happen with a stage. `door` is where it came in."""
+
+    stage: str
+    evidence_digest: str
+    decision: Answer
+    name: str
+    comment: str
+    door: str
+
+
+def submit(journal: Journal, request: ApprovalRequest) -> Record:
+    """Check the request and write the answer to the journal, both under one lock.
+
+    Raises RefusedError, and journals the refusal, when the request does not fit what is being
+    decided: another stage, other evidence, a decision already taken, an unnamed person, or an
+    automatic answer outside a rehearsal. One yes is used once.
+    """
+    body: dict[str, Any] = {
+        "decision": request.decision.value,
+        "name": request.name.strip(),
+        "comment": request.comment.strip(),
+        "door": request.door,
+        "evidence_digest": request.evidence_digest,
+        "automatic": request.name == AUTOMATIC,
+    }
+    try:
+        return journal.append_if(
+            lambda records: _check(records, request),
+            RecordType.APPROVAL_GIVEN,
+            body,
+            stage=request.stage,
+            actor=request.name.strip(),
+        )
+    except RefusedError as refusal:
+        refused = {**body, "refusal": str(refusal)}
+        actor = request.name.strip() or "unnamed"
+        journal.append(RecordType.APPROVAL_REFUSED, refused, stage=request.stage, actor=actor)
+        raise
+
+
+def _check(records: list[Record], request: ApprovalRequest) -> None:
+    state = fold(records)
+    stage = state.stage(request.stage)
+    if state.outcome is not None:
+        raise RefusedError(f"the rollout is over ({state.outcome}); nothing is left to decide")
+    if not request.name.strip():
+        raise RefusedError("an approval needs the name of the person who gives it")
+    if request.decision is Answer.NOT_ASKED:
+        raise RefusedError("an approval must say advance, hold or roll_back")
+    if stage.requested_digest is None:
+        raise RefusedError(f"stage {request.stage} does not ask for an approval")
+    if stage.answer is not Answer.NOT_ASKED:
+        raise RefusedError(f"stage {request.stage} was already decided by {stage.decided_by}: {stage.answer.value}")
+    if stage.requested_digest != request.evidence_digest:
+        raise RefusedError(
+            f"the approval is for evidence {request.evidence_digest[:12]}, "
+            f"stage {request.stage} now stands on {stage.requested_digest[:12]}; look at the new report"
+        )
+    if request.name == AUTOMATIC and state.planned.get("kind") != "rehearsal":
+        raise RefusedError("automatic approval is for rehearsals only")

@@ -1,0 +1,122 @@
+"""Where a rollout stands: a fold of its journal. Restarting is replaying."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
+
+from engine.rollout.decision import Answer
+from engine.rollout.journal import Record, RecordType
+from engine.rollout.verdict import Verdict
+
+PROMOTED = "promoted"
+HELD = "held"
+ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """One stage so far. Market times are None until the stage's clock has started."""
+
+    name: str
+    symbols: tuple[str, ...] = ()
+    fingerprint: str | None = None
+    drill_seconds: float | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    slots_observed: int = 0
+    windows: int = 0
+    verdict: Verdict | None = None
+    evidence_digest: str | None = None
+    report_html: str | None = None
+    report_md: str | None = None
+    is_over: bool = False
+    requested_digest: str | None = None
+    answer: Answer = Answer.NOT_ASKED
+    decided_by: str | None = None
+    advanced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutState:
+    """The whole rollout. `outcome` is None while it runs."""
+
+    rollout: str = ""
+    epoch: int = 0
+    planned: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[StageState, ...] = ()
+    outcome: str | None = None
+    reason: str = ""
+    rollback_seconds: float | None = None
+    service_starts: int = 0
+
+    def stage(self, name: str) -> StageState:
+        """The stage of that name, an untouched one if it has not begun."""
+        return next((stage for stage in self.stages if stage.name == name), StageState(name))
+
+    @property
+    def current(self) -> StageState | None:
+        """The stage entered last, None before the first."""
+        return self.stages[-1] if self.stages else None
+
+
+def fold(records: Iterable[Record]) -> RolloutState:
+    """Fold the journal into the present."""
+    return reduce(apply, records, RolloutState())
+
+
+def apply(state: RolloutState, record: Record) -> RolloutState:
+    """Return the state after one more record."""
+    state = replace(state, rollout=record.rollout, epoch=max(state.epoch, record.epoch))
+    body = record.body
+    match record.type:
+        case RecordType.ROLLOUT_PLANNED:
+            return replace(state, planned=body)
+        case RecordType.SERVICE_STARTED:
+            return replace(state, service_starts=state.service_starts + 1)
+        case RecordType.ROLLED_BACK:
+            return replace(state, outcome=ROLLED_BACK, reason=body["reason"], rollback_seconds=body["seconds"])
+        case RecordType.HELD:
+            return replace(state, outcome=HELD, reason=body["reason"])
+        case RecordType.PROMOTED:
+            return replace(state, outcome=PROMOTED, reason=body["reason"])
+        case _:
+            return _apply_to_stage(state, record)
+
+
+def _apply_to_stage(state: RolloutState, record: Record) -> RolloutState:
+    if record.stage is None:
+        return state
+    known = any(stage.name == record.stage for stage in state.stages)
+    stages = state.stages if known else (*state.stages, StageState(record.stage))
+    changed = tuple(
+        _advance_stage(stage, record) if stage.name == record.stage else stage for stage in stages
+    )
+    return replace(state, stages=changed)
+
+
+def _advance_stage(stage: StageState, record: Record) -> StageState:
+    body = record.body
+    match record.type:
+        case RecordType.DRILLED:
+            return replace(stage, drill_seconds=body["seconds"])
+        case RecordType.DEPLOYED:
+            return replace(stage, symbols=tuple(body["symbols"]), fingerprint=body["fingerprint"])
+        case RecordType.STAGE_STARTED:
+            return replace(stage, start_ns=body["start_ns"], end_ns=body["end_ns"])
+        case RecordType.SLOT_OBSERVED:
+            return replace(stage, slots_observed=max(stage.slots_observed, body["slot"]), is_over=body["is_last"])
+        case RecordType.EVIDENCE_COLLECTED:
+            return replace(stage, windows=body["windows"])
+        case RecordType.VERDICT_REACHED:
+            return replace(stage, verdict=Verdict[body["verdict"]], evidence_digest=body["evidence_digest"])
+        case RecordType.REPORT_RENDERED:
+            return replace(stage, report_html=body["html"], report_md=body["md"])
+        case RecordType.APPROVAL_REQUESTED:
+            return replace(stage, requested_digest=body["evidence_digest"])
+        case RecordType.APPROVAL_GIVEN:
+            return replace(stage, answer=Answer(body["decision"]), decided_by=body["name"])
+        case RecordType.ADVANCED:
+            return replace(stage, advanced=True)
+        case _:
+            return stage
