@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.adapters.replay import RecordedMarket
 from engine.adapters.simulated import SimulatedMarket
-from engine.clock import NS_PER_MS, NS_PER_S
+from engine.clock import NS_PER_S
 from engine.strategy.events import BOOK, TRADE, Row
 from engine.strategy.ofi import order_flow
 
@@ -71,6 +71,7 @@ def tape_of(rows: list[Row]) -> Tape:
     bins = int(quote_s[-1] * 10)
     mids = 0.5 * (book[:, 0] + book[:, 2])
     ends = np.arange(1, bins + 1) / 10
+    signed = trades[:, 2] * trades[:, 3]
     kept = (trade_s >= 0.0) & (trade_s < bins / 10)
     return Tape(
         trade_s=trade_s,
@@ -78,8 +79,8 @@ def tape_of(rows: list[Row]) -> Tape:
         side=trades[:, 3],
         quote_s=quote_s,
         book=book,
-        flow=np.bincount((quote_s[1:] * 10).astype(int), each, bins + 1)[:bins],
-        signed_qty=np.bincount((trade_s[kept] * 10).astype(int), (trades[:, 2] * trades[:, 3])[kept], bins),
+        flow=np.asarray(np.bincount((quote_s[1:] * 10).astype(int), each, bins + 1)[:bins], np.float64),
+        signed_qty=np.asarray(np.bincount((trade_s[kept] * 10).astype(int), signed[kept], bins), np.float64),
         mid=mids[np.maximum(np.searchsorted(quote_s, ends) - 1, 0)],
     )
 
@@ -98,7 +99,7 @@ def fit(x: Floats, mid: Floats, bins: int) -> float:
 
 
 def prediction(tape: Tape, delay: int, horizon: int) -> float:
-    """Correlation of the signed root of 1 s of flow, `delay` bins old, with the next return (clipped at 5 mean sizes)."""
+    """Correlation of the signed root of 1 s of flow, `delay` bins old, with the next return, clipped at 5 mean sizes."""
     total = np.convolve(tape.flow, np.ones(10))[9 : len(tape.flow)]
     signal = np.sign(total) * np.sqrt(np.abs(total))
     log_mid = np.log(tape.mid[9:])

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.adapters.simulated_calibration import CALIBRATIONS
-from engine.adapters.simulated_symbol import CHUNK_NS, SymbolSource
+from engine.adapters.simulated_latent import CHUNK_NS
+from engine.adapters.simulated_symbol import SymbolSource
 from engine.clock import NS_PER_S
 from engine.errors import FeedError
 from engine.strategy.events import EventBatch, Instrument, Row, Slice
@@ -70,7 +71,8 @@ class SimulatedMarket:
             _Track(f"{ticker}.{VENUE}", SymbolSource(CALIBRATIONS[ticker], self._generator(ticker)), [], [])
             for ticker in self._tickers
         ]
-        yield Slice(self.start_ns, {track.symbol: EventBatch([track.source.opening(self.start_ns)]) for track in tracks})
+        openings = {track.symbol: EventBatch([track.source.opening(self.start_ns)]) for track in tracks}
+        yield Slice(self.start_ns, openings)
         for chunk_ns in range(self.start_ns, self.end_ns, CHUNK_NS):
             yield from self._chunk(tracks, chunk_ns)
 

@@ -1,11 +1,8 @@
 """Events of one simulated instrument, a chunk of market time at a time.
 
-A latent order flow (two AR(1) parts on a grid of 50 ms) decides the side of orders, the
-direction of price steps and the length of the queues at the best quotes. Because it lasts,
-recent flow says something about the next return, and less the later it is read. Orders
-come in bursts (a log-normal rate), make several fills at one instant, and some move the
-price. A step up lifts the ask first and then the bid, a step down the reverse, so the
-spread widens for a moment and the book can never cross.
+Orders come in bursts, make several fills at one instant, and some move the price. A step
+up lifts the ask first and then the bid, a step down the reverse, so the spread widens for
+a moment and the book can never cross.
 
 Simplified: fills of one order all trade at the best price, and a side that follows a
 step late does so at the latest at the end of its chunk.
@@ -14,24 +11,15 @@ step late does so at the latest at the end of its chunk.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.adapters.simulated_calibration import DAY_SHAPE, Calibration, Floats
-from engine.clock import NS_PER_MS, NS_PER_S
+from engine.adapters.simulated_calibration import Calibration, Floats
+from engine.adapters.simulated_latent import CELL_MS, CELLS, CHUNK_MS, SIDES, Latent, LatentProcess
+from engine.clock import NS_PER_MS
 from engine.strategy.events import BOOK, TRADE, Row
-
-CHUNK_NS = 60 * NS_PER_S
-CELL_MS = 50
-CELLS = CHUNK_NS // (CELL_MS * NS_PER_MS)
-CHUNK_MS = CELLS * CELL_MS
-DAY_NS = 86_400 * NS_PER_S
-
-SIDES = (1, -1)
-"""Bid, ask: the sign with which latent buying lengthens the queue."""
 
 Ints = NDArray[np.int64]
 
@@ -56,17 +44,6 @@ class Chunk:
                 strict=True,
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """Hidden state per grid cell, shape (CELLS,); `queues` bid then ask."""
-
-    flow: Floats
-    order_rate: Floats
-    quote_rate: Floats
-    step_rate: Floats
-    queues: tuple[Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +75,7 @@ class SymbolSource:
     def __init__(self, calibration: Calibration, rng: np.random.Generator) -> None:
         self._c = calibration
         self._rng = rng
-        self._ar = rng.standard_normal(7).tolist()
+        self._latent = LatentProcess(calibration, rng)
         start = round(calibration.price * calibration.ticks_per_unit)
         self._start_ticks = start
         self._ticks = [start, start + 1]
@@ -114,48 +91,13 @@ class SymbolSource:
 
     def next_chunk(self, start_ns: int) -> Chunk:
         """Return the events of start_ns < t <= start_ns + CHUNK_NS."""
-        latent = self._latent(start_ns)
+        latent = self._latent.next_chunk(start_ns)
         orders = self._orders(latent)
         quotes = self._quotes(latent, orders)
         before = tuple(self._ticks)
         ticks, lots = self._book(latent, quotes)
         trades = self._trades(orders, quotes, ticks, before)
         return self._merged(start_ns, quotes, ticks, lots, trades)
-
-    def _autoregression(self, index: int, tau_s: float) -> Floats:
-        """Next CELLS values of AR(1) part `index` with unit variance."""
-        keep = math.exp(-CELL_MS / 1000 / tau_s)
-        noise = (math.sqrt(1.0 - keep * keep) * self._rng.standard_normal(CELLS)).tolist()
-        path = list(accumulate(noise, lambda state, shock: keep * state + shock, initial=self._ar[index]))
-        self._ar[index] = path[-1]
-        return np.array(path[1:])
-
-    def _mixture(self, first: int, variances: Sequence[float], taus_s: Sequence[float]) -> Floats:
-        """Sum of AR(1) parts from index `first` on."""
-        parts = [
-            math.sqrt(variance) * self._autoregression(first + index, tau_s)
-            for index, (variance, tau_s) in enumerate(zip(variances, taus_s, strict=True))
-        ]
-        return np.asarray(np.sum(parts, axis=0), np.float64)
-
-    def _latent(self, start_ns: int) -> Latent:
-        c = self._c
-        flow = self._mixture(0, c.flow_share, c.flow_tau_s)
-        log_rate = self._mixture(3, c.burst_var, c.burst_tau_s)
-        cells_ns = start_ns + np.arange(CELLS) * CELL_MS * NS_PER_MS
-        hours = (cells_ns % DAY_NS) / (3600 * NS_PER_S)
-        day = np.interp(hours, np.arange(24), DAY_SHAPE, period=24) * CELL_MS / 1000
-        var, share = sum(c.burst_var), c.quote_burst_share
-        orders = day * np.exp(log_rate - 0.5 * var)
-        quotes = day * np.exp(share * log_rate - 0.5 * share * share * var)
-        follows = c.steps_per_s * c.two_step_share
-        own_steps = c.steps_per_s * (1.0 - c.order_step_share)
-        background = c.quotes_per_s - c.orders_per_s - own_steps - follows
-        depth = [self._autoregression(5 + i, c.depth_tau_s) for i in range(2)]
-        noise = math.sqrt((1.0 - c.depth_loading**2) * c.depth_memory)
-        bid, ask = (sign * c.depth_loading * flow + noise * own for sign, own in zip(SIDES, depth, strict=True))
-        alone = (1.0 - c.echo_share) * background
-        return Latent(flow, c.orders_per_s * orders, alone * quotes, own_steps * quotes, (bid, ask))
 
     def _arrivals(self, rate: Floats) -> tuple[Ints, Ints]:
         """Poisson arrivals at `rate` per cell: their cells and times in ms, in time order."""
@@ -166,8 +108,8 @@ class SymbolSource:
     def _orders(self, latent: Latent) -> Orders:
         c, rng = self._c, self._rng
         cells, at_ms = self._arrivals(latent.order_rate)
-        side = _signs(c.sign_loading * latent.flow[cells] + rng.standard_normal(cells.size))
         score = rng.standard_normal(cells.size)
+        side = _signs(c.sign_loading * latent.order_flow[cells] + rng.standard_normal(cells.size))
         fills = np.rint(c.fills.of(score)).astype(np.int64)
         share = c.steps_per_s * c.order_step_share / c.orders_per_s
         odds = np.exp(c.fills_on_step * score - 0.5 * c.fills_on_step**2) * share
@@ -178,9 +120,7 @@ class SymbolSource:
 
     def _echoes(self, at_ms: Ints, score: Floats) -> Ints:
         c, rng = self._c, self._rng
-        follows = c.steps_per_s * c.two_step_share
-        background = c.quotes_per_s - c.orders_per_s - c.steps_per_s * (1.0 - c.order_step_share) - follows
-        mean = c.echo_share * background / c.orders_per_s
+        mean = c.echo_share * c.resizes_per_s / c.orders_per_s
         origin = np.repeat(at_ms, rng.poisson(mean * np.exp(score - 0.5)))
         delay_ms = np.ceil(rng.exponential(c.echo_delay_s * 1000, origin.size)).astype(np.int64)
         return np.minimum(origin + delay_ms, CHUNK_MS)
@@ -190,7 +130,7 @@ class SymbolSource:
         c = self._c
         growth = self._ticks[0] / self._start_ticks
         size = c.step_ticks.of(scores) * (c.step_scale * growth)
-        return np.floor(size + self._rng.random(scores.size)).astype(np.int64)
+        return np.asarray(np.floor(size + self._rng.random(scores.size)), np.int64)
 
     def _quotes(self, latent: Latent, orders: Orders) -> Quotes:
         """One change per order, price steps of no order, followers of steps, and changes of quantity only."""
@@ -198,17 +138,17 @@ class SymbolSource:
         cells, own_ms = self._arrivals(latent.step_rate)
         own_side = _signs(c.step_loading * latent.flow[cells] + rng.standard_normal(cells.size))
         own_step = own_side * self._step_sizes(rng.standard_normal(cells.size))
-        quiet_ms = np.concatenate([self._arrivals(latent.quote_rate)[1], orders.echo_ms])
-        quiet_side = _signs(rng.random(quiet_ms.size) - 0.5)
+        resize_ms = np.concatenate([self._arrivals(latent.resize_rate)[1], orders.echo_ms])
+        resize_side = _signs(rng.random(resize_ms.size) - 0.5)
         step = np.concatenate([orders.step, own_step])
         step_ms = np.concatenate([orders.at_ms, own_ms])
         late = (step != 0) & (rng.random(step.size) < c.two_step_share)
         delay_ms = np.ceil(rng.exponential(c.follow_delay_s * 1000, step.size)).astype(np.int64)
         follow_ms = np.minimum(step_ms + delay_ms, CHUNK_MS)[late]
-        at_ms = np.concatenate([step_ms, quiet_ms, follow_ms])
+        at_ms = np.concatenate([step_ms, resize_ms, follow_ms])
         order = np.argsort(at_ms, kind="stable")
-        none = np.zeros(quiet_ms.size, np.int64)
-        taken = np.concatenate([orders.side, own_side, quiet_side, -np.sign(step[late])])
+        none = np.zeros(resize_ms.size, np.int64)
+        taken = np.concatenate([orders.side, own_side, resize_side, -np.sign(step[late])])
         steps, fresh = [], []
         for sign in SIDES:
             leads = np.sign(step) == -sign
@@ -229,6 +169,7 @@ class SymbolSource:
             level = np.cumsum(steps != 0)
             levels = np.concatenate([[self._level[side]], rng.standard_normal(int(level[-1]) if level.size else 0)])
             score = np.interp(quotes.at_ms, middles, latent.queues[side]) + anew * levels[level]
+            score -= c.young_gap * np.exp(-_age_ms(quotes.at_ms, SIDES[side] * steps > 0) / (c.young_s * 1000))
             own = self._to_lots(c.depth_qty.of(score))
             newest = np.maximum.accumulate(np.where(fresh, np.arange(fresh.size), -1))
             lots.append(np.where(newest >= 0, own[newest], self._lots[side]))
@@ -283,6 +224,11 @@ class SymbolSource:
             ),
             trade_id=join(ids, np.full(n_quotes, -1)),
         )
+
+
+def _age_ms(at_ms: Ints, starts: NDArray[np.bool_]) -> Floats:
+    """Time since the last start, or since the chunk began; 0 at a start itself."""
+    return (at_ms - np.maximum.accumulate(np.where(starts, at_ms, 0))).astype(np.float64)
 
 
 def _signs(values: Floats) -> Ints:

@@ -25,6 +25,7 @@ class StageState:
     start_ns: int | None = None
     end_ns: int | None = None
     slots_observed: int = 0
+    slots_judged: int = 0
     windows: int = 0
     verdict: Verdict | None = None
     evidence_digest: str | None = None
@@ -49,6 +50,8 @@ class RolloutState:
     reason: str = ""
     rollback_seconds: float | None = None
     service_starts: int = 0
+    report_html: str | None = None
+    report_md: str | None = None
 
     def stage(self, name: str) -> StageState:
         """The stage of that name, an untouched one if it has not begun."""
@@ -74,6 +77,8 @@ def apply(state: RolloutState, record: Record) -> RolloutState:
             return replace(state, planned=body)
         case RecordType.SERVICE_STARTED:
             return replace(state, service_starts=state.service_starts + 1)
+        case RecordType.REPORT_RENDERED if record.stage is None:
+            return replace(state, report_html=body["html"], report_md=body["md"])
         case RecordType.ROLLED_BACK:
             return replace(state, outcome=ROLLED_BACK, reason=body["reason"], rollback_seconds=body["seconds"])
         case RecordType.HELD:
@@ -109,7 +114,10 @@ def _advance_stage(stage: StageState, record: Record) -> StageState:
         case RecordType.EVIDENCE_COLLECTED:
             return replace(stage, windows=body["windows"])
         case RecordType.VERDICT_REACHED:
-            return replace(stage, verdict=Verdict[body["verdict"]], evidence_digest=body["evidence_digest"])
+            return replace(
+                stage, verdict=Verdict[body["verdict"]], evidence_digest=body["evidence_digest"],
+                slots_judged=max(stage.slots_judged, body["slot"]),
+            )  # fmt: skip
         case RecordType.REPORT_RENDERED:
             return replace(stage, report_html=body["html"], report_md=body["md"])
         case RecordType.APPROVAL_REQUESTED:

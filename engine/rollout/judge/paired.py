@@ -18,6 +18,9 @@ Array = NDArray[np.float64]
 POWER_Z = 1.645 + 0.84
 """One-sided 5 % and 80 % power."""
 
+HOPELESS = 50
+"""More than this many times the blocks seen is not a useful estimate."""
+
 STRONG_BASELINE_T = 2.33
 """Below this many standard errors the baseline's mean is too weak to speak of percent."""
 
@@ -85,8 +88,9 @@ def _verdict(z: Array, levels: Levels) -> Verdict:
 
 
 def _more_blocks(z: LongRunMean, margin: float) -> int | None:
-    """Blocks beyond those seen until an equal canary passes with 80 % probability; None without a margin."""
+    """Blocks beyond those seen until an equal canary passes with 80 % probability; None if hopeless."""
     if margin <= 0.0:
         return None
     long_run_sd = z.standard_error * np.sqrt(z.n)
-    return max(1, int(np.ceil((POWER_Z * long_run_sd / margin) ** 2)) - z.n)
+    needed = int(np.ceil((POWER_Z * long_run_sd / margin) ** 2))
+    return max(1, needed - z.n) if needed <= HOPELESS * z.n else None

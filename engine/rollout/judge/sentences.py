@@ -36,7 +36,7 @@ def _paired_conclusion(condition: Condition, result: PairedResult, block_s: int)
             return f"it is worse by more than the tolerated {condition.tolerance_pct:g} %"
     if condition.role == "guard":
         return f"{loss} is not proven (guard: it can roll back, it does not block)"
-    more = f", about {duration(result.more_blocks * block_s)} more would decide" if result.more_blocks else ""
+    more = f", about {duration(result.more_blocks * block_s)} more would decide" if result.more_blocks else ", and more time of this kind would not decide it"
     return f"{loss} is neither proven nor excluded{more}"
 
 

@@ -1,0 +1,41 @@
+# Every target sets itself up: the virtual environment is made from constraints.txt when it is missing or older.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.made-from-constraints
+FEED ?=
+CANDIDATE ?=
+
+.PHONY: demo test test-fast check bench up clean help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(STAMP): constraints.txt pyproject.toml
+	@echo "Setting up .venv from constraints.txt (about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit("Graygate needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v 'is ignored' || true
+	@$(BIN)/python -c 'import graygate, prefect' && touch $(STAMP)
+
+demo: $(STAMP) ## a whole three-stage rollout in minutes; FEED=folder plays a recording, CANDIDATE=file tries another candidate
+	@$(BIN)/graygate rehearse --approve auto $(if $(FEED),--feed $(FEED)) $(if $(CANDIDATE),--candidate $(CANDIDATE))
+
+test: $(STAMP) ## all tests
+	@$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## the tests that need no Prefect server, in seconds
+	@$(BIN)/python -m pytest -m "not prefect"
+
+check: $(STAMP) ## format, lint, types, architecture
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## measurements, one JSON line each
+	@$(BIN)/python -m benchmarks.market_calibration
+
+up: $(STAMP) ## a rehearsal that asks you at each stage, in the terminal and in the Prefect page
+	@$(BIN)/graygate rehearse --approve ask $(if $(FEED),--feed $(FEED))
+
+clean: ## remove what was generated
+	@rm -rf .venv var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,87 @@
+"""The service between its doors: what the control socket and HTTP may see and do."""
+
+import asyncio
+import math
+import uuid
+from typing import Any
+
+from engine.adapters.control import Command
+from engine.adapters.feeds import Feed
+from engine.adapters.window_log import WindowLog
+from engine.clock import Clock
+from engine.errors import ConfigError, RefusedError
+from engine.strategy.events import Slice
+from engine.strategy.host import Deployment, Host
+
+
+class Runtime:
+    """Host, feed and window log of one running service."""
+
+    def __init__(self, host: Host, feed: Feed, log: WindowLog, clock: Clock, *, switched_off: bool) -> None:
+        self.host = host
+        self.feed = feed
+        self.log = log
+        self.boot = uuid.uuid4().hex
+        self.horizon_ns = feed.start_ns
+        self.moved = asyncio.Event()
+        self.exhausted = False
+        self.alerts = {"update_failed": 0, "unsound_output": 0}
+        self.update_ms: list[float] = []
+        self._clock = clock
+        self._switched_off = switched_off
+
+    def consume(self, piece: Slice) -> None:
+        """Fold one slice and log the windows it closed."""
+        for record in self.host.consume(piece):
+            if not all(math.isfinite(value) for value in record.paper.values()):
+                self.alerts["unsound_output"] += 1
+            self.log.add(record)
+
+    def commands(self) -> dict[str, Command]:
+        """What the control socket understands."""
+        return {"status": self._status, "play": self._play, "apply": self._apply, "roll_back": self._roll_back}
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """Where the service stands; `live` is read from the arms that produce the signals."""
+        return {
+            "boot": self.boot,
+            "clock_ns": self.host.clock_ns,
+            "horizon_ns": self.horizon_ns,
+            "end_ns": self.feed.end_ns,
+            "exhausted": self.exhausted,
+            "epoch": self.host.epoch,
+            "stage": self.host.stage,
+            "live": self.host.live_fingerprints(),
+            "stable": self.host.stable_fingerprint,
+        }
+
+    async def _play(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let the market run up to `until_ns`; it never runs backwards."""
+        until_ns = int(request["until_ns"])
+        if until_ns > self.feed.end_ns:
+            raise RefusedError(f"the feed {self.feed.name} ends before the market time that was asked for")
+        self.horizon_ns = max(self.horizon_ns, until_ns)
+        self.moved.set()
+        return self.status()
+
+    async def _apply(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._switched_off:
+            raise RefusedError("the service was started with DYNAMIC_MODE_ENABLED=false; it serves the baseline only")
+        wanted = Deployment(**{**request, "live": tuple(request["live"])})
+        started_ns = self._clock.mono_ns()
+        try:
+            self.host.apply(wanted)
+        except ConfigError:
+            self.alerts["update_failed"] += 1
+            raise
+        self.update_ms.append((self._clock.mono_ns() - started_ns) / 1e6)
+        return self.status()
+
+    async def _roll_back(self, request: dict[str, Any]) -> dict[str, Any]:
+        started_ns = self._clock.mono_ns()
+        self.host.roll_back(request.get("symbols"), int(request["epoch"]))
+        self.update_ms.append((self._clock.mono_ns() - started_ns) / 1e6)
+        return self.status()

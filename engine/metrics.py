@@ -1,0 +1,42 @@
+"""The catalogue of exported metrics: the service writes these names, the collector reads them."""
+
+LOOP_BUCKETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+PARAMS_UPDATE_MS = "strategy_params_update_duration_ms"
+PARAMS_UPDATE_FAILURES = "strategy_params_update_failures"
+CRITICAL_ALERTS = "strategy_critical_alerts"
+CLOCK_NS = "strategy_market_clock_seconds"
+CPU_SECONDS = "strategy_process_cpu_seconds"
+RSS_BYTES = "strategy_process_resident_memory_bytes"
+WINDOWS_CLOSED = "strategy_windows_closed"
+EPOCH = "strategy_rollout_epoch"
+
+MODE_ACTIVE = "strategy_mode_active"
+MODE_INFO = "strategy_mode"
+MODE_LAST_CHANGE = "strategy_mode_last_change_timestamp"
+MODE_TRANSITIONS = "strategy_mode_transitions"
+TIME_IN_MODE = "strategy_time_in_mode_seconds"
+TRIGGER = "strategy_trigger_"
+LIVE_INFO = "strategy_live"
+SIGNAL_Z = "strategy_signal_z"
+PAPER_EXPOSURE = "strategy_paper_exposure"
+
+HELP = {
+    PARAMS_UPDATE_MS: "Duration of one parameter update over all symbols, milliseconds.",
+    PARAMS_UPDATE_FAILURES: "Parameter updates that were refused, by the module that refused.",
+    CRITICAL_ALERTS: "Things that must never happen: a failed update, an output that is not a number.",
+    CLOCK_NS: "The market clock, seconds since the epoch.",
+    CPU_SECONDS: "CPU time of the process, seconds.",
+    RSS_BYTES: "Resident memory of the process, bytes.",
+    WINDOWS_CLOSED: "Window records closed since the start.",
+    EPOCH: "Highest rollout epoch seen.",
+    MODE_ACTIVE: "1 while the arm is active, 0 while quiet.",
+    MODE_INFO: "The arm's mode and parameters, as labels.",
+    MODE_LAST_CHANGE: "Market time of the last mode change, seconds since the epoch.",
+    MODE_TRANSITIONS: "Mode changes by direction and reason.",
+    TIME_IN_MODE: "Market time spent in each mode, seconds.",
+    LIVE_INFO: "The live arm of a symbol and its fingerprint, as labels.",
+    SIGNAL_Z: "Last z-score of a signal.",
+    PAPER_EXPOSURE: "Paper position as a share of the allocation.",
+}
+"""Text of each metric's HELP line."""

@@ -1,0 +1,123 @@
+"""All symbols of the service: which arm is live where, and parameters changed on all or on none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine.errors import ConfigError, RefusedError
+from engine.strategy.events import Instrument, Slice
+from engine.strategy.params import StrategyParams, fingerprint, parse_params
+from engine.strategy.pipeline import BASELINE, CANARY, SymbolPipeline
+from engine.strategy.records import Measurement, WindowRecord
+from engine.strategy.mode import Schedule, parse_window
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the rollout wants: candidate parameters, live on these symbols. `epoch` fences old writers."""
+
+    rollout_id: str
+    stage: str
+    epoch: int
+    fingerprint: str
+    params: str
+    live: tuple[str, ...]
+
+
+class Host:
+    """The strategy side of the service: a fold over slices, and the two-phase update."""
+
+    def __init__(self, instruments: Sequence[Instrument], measurement: Measurement, stable: StrategyParams) -> None:
+        self.measurement = measurement
+        self.stable = stable
+        self.stable_fingerprint = fingerprint(stable)
+        self.pipelines = {item.symbol: SymbolPipeline(item, measurement, stable) for item in instruments}
+        self.rollout_id: str | None = None
+        self.stage: str | None = None
+        self.epoch = 0
+        self.clock_ns = 0
+        self._live: dict[str, str] = dict.fromkeys(self.pipelines, BASELINE)
+        self._edge_live = dict(self._live)
+
+    def consume(self, piece: Slice) -> list[WindowRecord]:
+        """Fold one slice through every symbol; return the windows it closed, stamped."""
+        closed: list[WindowRecord] = []
+        for symbol, pipeline in self.pipelines.items():
+            for record in pipeline.consume(piece.clock_ns, piece.batches.get(symbol)):
+                live = self._edge_live[symbol] == record.arm
+                closed.append(replace(record, rollout_id=self.rollout_id, stage=self.stage, live=live))
+        self.clock_ns = piece.clock_ns
+        if closed:
+            self._edge_live = dict(self._live)
+        return closed
+
+    def live_fingerprints(self) -> dict[str, str]:
+        """Fingerprint of the parameters that produce each symbol's live signal, read from the arm itself."""
+        return {symbol: pipeline.arms[self._live[symbol]].fingerprint for symbol, pipeline in self.pipelines.items()}
+
+    def live_arms(self) -> dict[str, str]:
+        """Name of the live arm per symbol."""
+        return dict(self._live)
+
+    def apply(self, wanted: Deployment) -> None:
+        """Put candidate parameters into every canary arm, and make it live on the wanted symbols.
+
+        Two phases: everything is read, checked and built first; then references change, on all
+        symbols or, if one refuses, on none. Raises ConfigError or RefusedError with nothing changed.
+        """
+        self._check_epoch(wanted.epoch)
+        unknown = sorted(set(wanted.live) - set(self.pipelines))
+        if unknown:
+            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
+        params = prepare(wanted)
+        self._publish(params, wanted.fingerprint)
+        self._live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.pipelines}
+        self.rollout_id, self.stage, self.epoch = wanted.rollout_id, wanted.stage, wanted.epoch
+        self._settle_on_edge()
+
+    def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
+        """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""
+        self._check_epoch(epoch)
+        unknown = sorted(set(symbols or ()) - set(self.pipelines))
+        if unknown:
+            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
+        self._live |= dict.fromkeys(self.pipelines if symbols is None else symbols, BASELINE)
+        self.epoch = max(self.epoch, epoch)
+        self._settle_on_edge()
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch < self.epoch:
+            raise RefusedError(f"epoch {epoch} is older than {self.epoch}: another rollout process took over")
+
+    def _publish(self, params: StrategyParams, params_fingerprint: str) -> None:
+        done: list[tuple[SymbolPipeline, StrategyParams, str]] = []
+        try:
+            for pipeline in self.pipelines.values():
+                arm = pipeline.arms[CANARY]
+                done.append((pipeline, arm.params, arm.fingerprint))
+                arm.change_params(params, params_fingerprint, self.clock_ns)
+        except Exception:
+            for pipeline, old_params, old_fingerprint in reversed(done):
+                pipeline.arms[CANARY].change_params(old_params, old_fingerprint, self.clock_ns)
+            raise
+
+    def _settle_on_edge(self) -> None:
+        """Exactly between two windows nothing is mixed: the next window starts with what is in force now."""
+        if self.clock_ns % self.measurement.window_ns() == 0:
+            self._edge_live = dict(self._live)
+            for pipeline in self.pipelines.values():
+                pipeline.arms[CANARY].start_window()
+
+
+def prepare(wanted: Deployment) -> StrategyParams:
+    """First phase: parse, prove the fingerprint, and build what could fail. Changes nothing.
+
+    Raises ConfigError naming the module.
+    """
+    params = parse_params(wanted.params, wanted.fingerprint)
+    try:
+        for text in params.schedule.windows:
+            parse_window(text)
+        Schedule(params.schedule)
+    except ValueError as error:
+        raise ConfigError(f"module schedule refused parameters {wanted.fingerprint}: {error}") from error
+    return params

@@ -1,0 +1,30 @@
+"""Is everything there that the stage needs? Refuses with a sentence; changes nothing."""
+
+from engine.errors import RefusedError
+from engine.rollout.journal import RecordType
+from tasks.wiring import Wiring
+
+
+def preflight(wiring: Wiring, stage_name: str) -> None:
+    """Check service, earlier stage and market time once per stage. Raises RefusedError."""
+    state = wiring.state()
+    if state.stage(stage_name).start_ns is not None:
+        return
+    if state.outcome is not None:
+        raise RefusedError(f"the rollout is over ({state.outcome}); a new candidate is a new rollout")
+    names = [stage.name for stage in wiring.plan.stages]
+    before = names[: names.index(stage_name)]
+    waiting = [name for name in before if not state.stage(name).advanced]
+    if waiting:
+        raise RefusedError(f"stage {stage_name} may start only after {waiting[0]} has advanced")
+    status = wiring.service.status()
+    if status["stable"] != wiring.spec.baseline.fingerprint:
+        raise RefusedError(
+            f"the service runs stable parameters {status['stable']}, "
+            f"the rollout was planned against {wiring.spec.baseline.fingerprint}"
+        )
+    missing = sorted(set(wiring.spec.symbols[stage_name]) - set(status["live"]))
+    if missing:
+        raise RefusedError(f"symbol {missing[0]} of stage {stage_name} is not served")
+    body = {"service": "answers", "stable": status["stable"], "symbols": list(wiring.spec.symbols[stage_name])}
+    wiring.journal.append_once(f"{stage_name}/preflight", RecordType.PREFLIGHT_PASSED, body, stage=stage_name)

@@ -1,0 +1,23 @@
+"""Recompute every verdict of a rollout from its Parquet files alone."""
+
+from typing import Any
+
+from engine.rollout.journal import RecordType
+from engine.rollout.judge.judge import Look, judge
+from tasks.compare import evidence_digest, load_evidence
+from tasks.wiring import Wiring
+
+
+def recompute(wiring: Wiring) -> list[dict[str, Any]]:
+    """Judge every look again on what was committed up to it: {stage, slot, digest, same}. Raises EvidenceError."""
+    results = []
+    for record in wiring.journal.records():
+        if record.type is not RecordType.VERDICT_REACHED or record.stage is None:
+            continue
+        stage, slot = wiring.plan.stage(record.stage), int(record.body["slot"])
+        evidence = load_evidence(wiring, stage, slot)
+        findings = judge(wiring.plan, stage, evidence, Look(slot, stage.slot_count))
+        found = evidence_digest(wiring, stage, slot, findings)
+        same = found == record.body["evidence_digest"]
+        results.append({"stage": stage.name, "slot": slot, "digest": found, "same": same})
+    return results
