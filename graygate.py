@@ -76,7 +76,9 @@ def approve(
     decision: Annotated[str, typer.Argument(help="advance, hold or roll_back")],
     name: Annotated[str, typer.Option(help="Your name, as it shall stand in the journal.")],
     comment: Annotated[str, typer.Option(help="Why.")] = "",
-    digest: Annotated[str | None, typer.Option(help="Evidence digest you decided on; the one asked about if not given.")] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="Evidence digest you decided on; the one asked about if not given.")
+    ] = None,
     rollout: Rollout = None,
     home: Home = HOME,
 ) -> None:
@@ -148,7 +150,9 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of a rollout.")],
 
     checked = recompute(open_rollout(folder))
     for item in checked:
-        console.print(f"{item['stage']} slot {item['slot']}: {'same' if item['same'] else 'DIFFERENT'} {item['digest'][:12]}")
+        console.print(
+            f"{item['stage']} slot {item['slot']}: {'same' if item['same'] else 'DIFFERENT'} {item['digest'][:12]}"
+        )
     if as_json:
         typer.echo(json.dumps({"verdicts": checked}))
     if not all(item["same"] for item in checked):
@@ -178,7 +182,9 @@ def _run(session: Any, as_json: bool) -> None:
     state = follow(session, console)
     result = summary(session.folder, state)
     console.print(stage_table(state))
-    console.print(f"[bold]{(state.outcome or 'not finished').replace('_', ' ')}[/bold]: {state.reason}", highlight=False)
+    console.print(
+        f"[bold]{(state.outcome or 'not finished').replace('_', ' ')}[/bold]: {state.reason}", highlight=False
+    )
     console.print(f"Report: {result['report_html']}", soft_wrap=True, highlight=False)
     if as_json:
         typer.echo(json.dumps(result))

@@ -99,7 +99,7 @@ def fit(x: Floats, mid: Floats, bins: int) -> float:
 
 
 def prediction(tape: Tape, delay: int, horizon: int) -> float:
-    """Correlation of the signed root of 1 s of flow, `delay` bins old, with the next return, clipped at 5 mean sizes."""
+    """Correlation of the signed root of 1 s of flow, `delay` bins old, with the next return (clipped)."""
     total = np.convolve(tape.flow, np.ones(10))[9 : len(tape.flow)]
     signal = np.sign(total) * np.sqrt(np.abs(total))
     log_mid = np.log(tape.mid[9:])

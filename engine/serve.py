@@ -21,11 +21,11 @@ import uvicorn
 
 from engine.adapters.control import bind_socket, serve_control
 from engine.adapters.feeds import FeedSpec, open_feed
+from engine.adapters.runtime import Runtime
 from engine.adapters.service_http import make_app
 from engine.adapters.window_log import WindowLog
 from engine.clock import NS_PER_S, Clock, SystemClock
 from engine.errors import GraygateError, RefusedError
-from engine.adapters.runtime import Runtime
 from engine.strategy.host import Host
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement
@@ -89,7 +89,9 @@ async def run(spec: ServiceSpec) -> None:
     stable = pinned_by_environment(parse_params(spec.stable_params, spec.stable_fingerprint), dict(os.environ))
     host = Host(feed.instruments(), spec.measurement, stable)
     log = WindowLog(state_dir / "undelivered.jsonl", spec.measurement)
-    runtime = Runtime(host, feed, log, clock, switched_off=os.environ.get("DYNAMIC_MODE_ENABLED", "").lower() == "false")
+    runtime = Runtime(
+        host, feed, log, clock, switched_off=os.environ.get("DYNAMIC_MODE_ENABLED", "").lower() == "false"
+    )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -81,7 +81,9 @@ def compare(folder: str, stage_name: str, slot: int) -> Judged:
         {"condition": finding.condition, "role": finding.role, "verdict": finding.verdict.name, "why": finding.sentence}
         for finding in findings
     ]
-    create_table_artifact(key=f"verdict-{stage_name}", table=rows, description=f"{stage_name} slot {slot}: {verdict.name}")
+    create_table_artifact(
+        key=f"verdict-{stage_name}", table=rows, description=f"{stage_name} slot {slot}: {verdict.name}"
+    )
     return verdict, findings
 
 
@@ -91,7 +93,9 @@ def report(folder: str, stage_name: str, slot: int, judged: Judged) -> str:
     path = reporting.report(open_rollout(Path(folder)), stage_name, slot, *judged).resolve()
     markdown = path.with_suffix(".md").read_text()
     link = f"[Full report with charts]({path.as_uri()}) (`{path}`)\n\n"
-    create_markdown_artifact(key=f"report-{stage_name}", markdown=link + markdown, description=f"{stage_name} slot {slot}")
+    create_markdown_artifact(
+        key=f"report-{stage_name}", markdown=link + markdown, description=f"{stage_name} slot {slot}"
+    )
     return str(path)
 
 

@@ -109,9 +109,7 @@ class _Follower:
         answer = Prompt.ask("Decision", choices=["advance", "hold", "roll_back"], default="hold", console=self._console)
         name = Prompt.ask("Your name", console=self._console)
         comment = Prompt.ask("Comment", default="", console=self._console)
-        request = ApprovalRequest(
-            stage.name, stage.requested_digest or "", Answer(answer), name, comment, "terminal"
-        )
+        request = ApprovalRequest(stage.name, stage.requested_digest or "", Answer(answer), name, comment, "terminal")
         try:
             submit(self._session.journal(), request)
         except RefusedError as refusal:
@@ -148,4 +146,3 @@ def stage_table(state: RolloutState) -> Table:
         verdict = stage.verdict.name if stage.verdict is not None else "-"
         table.add_row(stage.name, str(len(stage.symbols)), verdict, str(stage.windows), drill, stage.decided_by or "-")
     return table
-

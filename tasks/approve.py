@@ -97,7 +97,11 @@ def _resume_when_answered(wiring: Wiring, stage_name: str, run_id: str, done: th
         wait_s = float(POLL_S)
         stage_state = wiring.state().stage(stage_name)
         if stage_state.answer is not Answer.NOT_ASKED:
-            answered = {"decision": stage_state.answer.value, "name": stage_state.decided_by, "comment": "answered elsewhere"}
+            answered = {
+                "decision": stage_state.answer.value,
+                "name": stage_state.decided_by,
+                "comment": "answered elsewhere",
+            }
             try:
                 resume_flow_run(UUID(run_id), run_input=answered)
             except Exception:  # the form is only a view: it may be resumed, gone or not there yet

@@ -12,14 +12,14 @@ def collect(wiring: Wiring, stage_name: str, slot: int) -> None:
     step = f"{stage_name}/{slot}/collect"
     if any(record.step == step for record in wiring.journal.records()):
         return
-    if not any(commit.step == step for commit in wiring.windows.commits()):
+    committed = next((commit for commit in wiring.windows.commits() if commit.step == step), None)
+    if committed is None:
         rows, cursor = _new_windows(wiring)
-        wiring.windows.commit(step, rows, cursor)
+        committed = wiring.windows.commit(step, rows, cursor)
     wiring.ops.commit(step, _scrapes(wiring, stage_name, slot), {})
     body = {
-        "windows": wiring.windows.row_count(),
+        "windows": sum(rows for _, _, rows in committed.files),
         "windows_digest": wiring.windows.digest(),
-        "ops": wiring.ops.row_count(),
         "ops_digest": wiring.ops.digest(),
     }
     wiring.journal.append_once(step, RecordType.EVIDENCE_COLLECTED, body, stage=stage_name)
@@ -29,7 +29,7 @@ def _new_windows(wiring: Wiring) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Windows not committed yet, in time order. After a restart of the service it counts from one again,
     so what the store already has is left out by its key."""
     commits = wiring.windows.commits()
-    cursor = commits[-1].cursor if commits else {"boot": None, "last": 0}
+    cursor: dict[str, Any] = commits[-1].cursor if commits else {"boot": None, "last": 0}
     rows: list[dict[str, Any]] = []
     after = int(cursor["last"])
     boot = wiring.service.status()["boot"]

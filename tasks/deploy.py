@@ -42,10 +42,14 @@ def _apply(wiring: Wiring, stage: Stage) -> None:
         rollout_id=wiring.spec.rollout, stage=stage.name, epoch=wiring.journal.epoch,
         fingerprint=release.fingerprint, params=release.params, live=list(symbols),
     )  # fmt: skip
-    wanted = dict.fromkeys(answer["live"], wiring.spec.baseline.fingerprint) | dict.fromkeys(symbols, release.fingerprint)
+    wanted = dict.fromkeys(answer["live"], wiring.spec.baseline.fingerprint) | dict.fromkeys(
+        symbols, release.fingerprint
+    )
     different = sorted(symbol for symbol, found in answer["live"].items() if found != wanted[symbol])
     if different:
-        raise ServiceError(f"{different[0]} runs {answer['live'][different[0]]} after the deploy, not {wanted[different[0]]}")
+        raise ServiceError(
+            f"{different[0]} runs {answer['live'][different[0]]} after the deploy, not {wanted[different[0]]}"
+        )
 
 
 def roll_back_and_verify(wiring: Wiring) -> float:

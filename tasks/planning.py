@@ -1,4 +1,4 @@
-"""From files and flags to a planned rollout in a folder of its own. Everything is checked before anything is written."""
+"""From files and flags to a planned rollout in a folder of its own. All is checked before anything is written."""
 
 import json
 import re
@@ -43,7 +43,9 @@ def plan_rollout(
         raise ConfigError(f"--language must be one of {', '.join(LANGUAGES)}, was {language!r}")
     programme = load_programme(plan_path, candidate, environment)
     if programme.plan.kind != "rehearsal" or programme.feed is None:
-        raise RefusedError(f"{plan_path}: a {programme.plan.kind} plan cannot be rehearsed; give one with kind: rehearsal")
+        raise RefusedError(
+            f"{plan_path}: a {programme.plan.kind} plan cannot be rehearsed; give one with kind: rehearsal"
+        )
     feed_spec = _feed_spec(programme.plan, programme.feed, feed, seed, speed)
     market = open_feed(feed_spec)
     spec = _resolve(programme, market, approve, requester, language, None if feed else seed)
@@ -82,7 +84,9 @@ def _resolve(
     symbols = {stage.name: pick_symbols(stage, available, str(programme.path)) for stage in plan.stages}
     baseline = programme.baseline
     changes = {
-        name: {field: (str(old), str(new)) for field, (old, new) in params_diff(baseline.params, release.params).items()}
+        name: {
+            field: (str(old), str(new)) for field, (old, new) in params_diff(baseline.params, release.params).items()
+        }
         for name, release in programme.releases.items()
     }
     identity = {

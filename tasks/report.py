@@ -110,7 +110,7 @@ def stage_view(
         start_ns=evidence.start_ns,
         end_ns=evidence.end_ns,
         window_s=evidence.window_s,
-        windows=evidence.window_count * len(evidence.symbols) * 2,
+        windows=evidence.window_count * len(evidence.symbols),
         verdict=verdict,
         findings=tuple(findings),
         action=action.value,

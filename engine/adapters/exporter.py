@@ -73,7 +73,9 @@ class HostCollector(Collector):
     def _triggers(self) -> Iterator[Metric]:
         keys = ("schedule_active", "market_active", "trades_per_min", "quote_updates_per_sec",
                 "spread_bps", "volatility_bps", "volume_usd")  # fmt: skip
-        families = {key: GaugeMetricFamily(names.TRIGGER + key, f"Mode trigger: {key}.", labels=ARM_LABELS) for key in keys}
+        families = {
+            key: GaugeMetricFamily(names.TRIGGER + key, f"Mode trigger: {key}.", labels=ARM_LABELS) for key in keys
+        }
         for symbol, arm in self._arms():
             labels = [symbol, arm.name]
             families["schedule_active"].add_metric(labels, float(arm.modes.schedule_active))

@@ -89,10 +89,6 @@ class ParquetStore:
         lines = "".join(f"{name} {digest}\n" for commit in self.up_to(step) for name, digest, _ in commit.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def row_count(self) -> int:
-        """Rows committed, by the manifests."""
-        return sum(rows for commit in self.commits() for _, _, rows in commit.files)
-
     def _partition(self, rows: Sequence[Row]) -> dict[Path, list[Row]]:
         groups: dict[Path, list[Row]] = defaultdict(list)
         for row in rows:
@@ -153,5 +149,5 @@ def _to_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
         values[:] = [np.asarray(item) for item in column.to_pylist()]
         return values
     if column.null_count and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        return column.cast(pa.float64()).to_numpy()
-    return column.to_numpy()
+        return np.asarray(column.cast(pa.float64()).to_numpy())
+    return np.asarray(column.to_numpy())

@@ -1,5 +1,6 @@
 """Processes of one machine: start them, know whether they live, stop them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -71,7 +72,9 @@ def start_service(folder: Path, environment: Mapping[str, str] | None = None) ->
         (state / stale).unlink(missing_ok=True)
     start("service", [sys.executable, "-m", "engine.serve", str(state / "service.json")], state, environment)
     client = ControlClient(state / "control.sock", timeout_s=2.0)
-    if not _until(lambda: _answers(client) or pid_of("service", state) is None, SERVICE_START_S) or not _answers(client):
+    if not _until(lambda: _answers(client) or pid_of("service", state) is None, SERVICE_START_S) or not _answers(
+        client
+    ):
         last = (state / "service.log").read_text().strip().splitlines()[-1:] or ["it wrote nothing"]
         raise ServiceError(f"the service did not start: {last[0]}")
 
@@ -117,7 +120,9 @@ def start_prefect(home: Path) -> dict[str, str]:
 def wait_for_prefect(home: Path, environment: Mapping[str, str]) -> None:
     """Return once the server is healthy. Raises GraygateError with what it said last."""
     health = f"{environment['PREFECT_API_URL']}/health"
-    if not _until(lambda: _is_healthy(health) or pid_of("prefect", home) is None, PREFECT_START_S) or not _is_healthy(health):
+    if not _until(lambda: _is_healthy(health) or pid_of("prefect", home) is None, PREFECT_START_S) or not _is_healthy(
+        health
+    ):
         last = (home / "prefect.log").read_text().strip().splitlines()[-1:] or ["it wrote nothing"]
         raise GraygateError(f"the Prefect server did not start: {last[0]} (see {home / 'prefect.log'})")
 
@@ -158,10 +163,8 @@ def _started_at(pid: int) -> str:
 
 
 def _is_gone(pid: int) -> bool:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return _started_at(pid) == "-"
 
 

@@ -133,12 +133,12 @@ def _ints(table: pa.Table, *names: str) -> Ints:
     """First of the named columns that has no nulls, as int64."""
     for name in names:
         if name in table.column_names and table[name].null_count == 0:
-            return table[name].cast(pa.int64()).to_numpy().astype(np.int64)
+            return np.asarray(table[name].cast(pa.int64()).to_numpy(), np.int64)
     raise FeedError(f"feed: column {names[-1]} has missing values")
 
 
 def _floats(table: pa.Table, name: str) -> Floats:
-    return table[name].cast(pa.float64()).to_numpy().astype(np.float64)
+    return np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
 def _event_time(table: pa.Table, matching: str) -> Ints:

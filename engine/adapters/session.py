@@ -39,7 +39,9 @@ class Session:
     def clock_ns(self) -> int | None:
         """The service's market clock, None while it does not answer."""
         try:
-            return int(ControlClient(self.folder / "service" / "control.sock", timeout_s=1.0).call("status")["clock_ns"])
+            return int(
+                ControlClient(self.folder / "service" / "control.sock", timeout_s=1.0).call("status")["clock_ns"]
+            )
         except (GraygateError, OSError):
             return None
 

@@ -6,6 +6,8 @@
   quotes of one episode would otherwise rule every run.
 - Fitted, so that the statistics of `benchmarks/market_calibration.py` land near set A:
   variances, memories, shares, loadings, delays and `step_scale`.
+  The predictive power of fresh flow was set near Binance spot in set A, above USD-M there,
+  so that five minutes can tell a fresh signal from a stale one: never take it for a market's.
 - Assumed: the shape of the day, since set A is minutes long, and the smaller tickers,
   which are ETHUSDT times the factors stated in `SCALED`.
 """
@@ -95,9 +97,9 @@ class Calibration:
     """Share of the changes of quantity that answer an order; the others come on their own."""
     echo_delay_s: float
     """Mean delay of such an answer."""
-    flow_tau_s: tuple[float, float, float]
-    """Memory of the parts of the latent order flow: sweeps, waves, drift."""
-    flow_share: tuple[float, float, float]
+    flow_tau_s: tuple[float, float]
+    """Memory of the parts of the latent order flow: sweeps and waves."""
+    flow_share: tuple[float, float]
     """Shares of the parts in the variance of the latent flow; they sum to 1."""
     sign_loading: float
     """Latent flow, in sd, added to the unit noise that decides the side of an order."""
@@ -121,6 +123,8 @@ class Calibration:
     """How much shorter, in normal scores, a queue is at a price it has just improved to."""
     young_s: float
     """Time in which that gap shrinks by e."""
+    young_mean: float
+    """Mean share of the gap over all quotes, taken off so that the quantiles of depth hold."""
 
     @property
     def own_steps_per_s(self) -> float:
@@ -153,10 +157,10 @@ BTCUSDT = Calibration(
     quote_burst_share=0.25,
     echo_share=0.6,
     echo_delay_s=0.02,
-    flow_tau_s=(0.1, 0.7, 6.0),
-    flow_share=(0.1, 0.87, 0.03),
-    sign_loading=1.5,
-    order_lag_s=0.5,
+    flow_tau_s=(0.1, 0.7),
+    flow_share=(0.1, 0.9),
+    sign_loading=1.2,
+    order_lag_s=0.55,
     step_loading=4.0,
     order_step_share=0.55,
     fills_on_step=1.0,
@@ -164,8 +168,9 @@ BTCUSDT = Calibration(
     depth_loading=0.6,
     depth_memory=0.8,
     depth_tau_s=0.5,
-    young_gap=0.0,
+    young_gap=0.8,
     young_s=0.15,
+    young_mean=0.35,
 )
 
 ETHUSDT = replace(

@@ -1,6 +1,6 @@
 """The hidden state that moves one simulated instrument, a chunk of market time at a time.
 
-A latent order flow (AR(1) parts on a grid of 50 ms) decides the side of orders, the
+A latent order flow (two AR(1) parts on a grid of 50 ms) decides the side of orders, the
 direction of price steps and the length of the queues at the best quotes. Because it lasts,
 recent flow says something about the next return, and less the later it is read; orders
 follow it later than quotes do. A log-normal rate makes orders come in bursts.
@@ -47,7 +47,7 @@ class LatentProcess:
     def __init__(self, calibration: Calibration, rng: np.random.Generator) -> None:
         self._c = calibration
         self._rng = rng
-        self._parts = rng.standard_normal(7).tolist()
+        self._parts = rng.standard_normal(6).tolist()
         self._last_flow = np.zeros(round(calibration.order_lag_s * 1000 / CELL_MS))
 
     def next_chunk(self, start_ns: int) -> Latent:
@@ -56,7 +56,7 @@ class LatentProcess:
         flow = self._mixture(0, c.flow_share, c.flow_tau_s)
         known = np.concatenate([self._last_flow, flow])
         self._last_flow = known[CELLS:]
-        log_rate = self._mixture(3, c.burst_var, c.burst_tau_s)
+        log_rate = self._mixture(2, c.burst_var, c.burst_tau_s)
         var, share = sum(c.burst_var), c.quote_burst_share
         day = _day_factor(start_ns) * CELL_MS / 1000
         orders = day * np.exp(log_rate - 0.5 * var)
@@ -74,7 +74,7 @@ class LatentProcess:
         c = self._c
         own = math.sqrt((1.0 - c.depth_loading**2) * c.depth_memory)
         bid, ask = (
-            sign * c.depth_loading * flow + own * self._autoregression(5 + index, c.depth_tau_s)
+            sign * c.depth_loading * flow + own * self._autoregression(4 + index, c.depth_tau_s)
             for index, sign in enumerate(SIDES)
         )
         return bid, ask

@@ -123,7 +123,7 @@ class SymbolSource:
         mean = c.echo_share * c.resizes_per_s / c.orders_per_s
         origin = np.repeat(at_ms, rng.poisson(mean * np.exp(score - 0.5)))
         delay_ms = np.ceil(rng.exponential(c.echo_delay_s * 1000, origin.size)).astype(np.int64)
-        return np.minimum(origin + delay_ms, CHUNK_MS)
+        return np.asarray(np.minimum(origin + delay_ms, CHUNK_MS), np.int64)
 
     def _step_sizes(self, scores: Floats) -> Ints:
         """Sizes in ticks; rounded at random, so that a coarse grid keeps the mean (0 means no move)."""
@@ -169,7 +169,8 @@ class SymbolSource:
             level = np.cumsum(steps != 0)
             levels = np.concatenate([[self._level[side]], rng.standard_normal(int(level[-1]) if level.size else 0)])
             score = np.interp(quotes.at_ms, middles, latent.queues[side]) + anew * levels[level]
-            score -= c.young_gap * np.exp(-_age_ms(quotes.at_ms, SIDES[side] * steps > 0) / (c.young_s * 1000))
+            young = np.exp(-_age_ms(quotes.at_ms, SIDES[side] * steps > 0) / (c.young_s * 1000))
+            score -= c.young_gap * (young - c.young_mean)
             own = self._to_lots(c.depth_qty.of(score))
             newest = np.maximum.accumulate(np.where(fresh, np.arange(fresh.size), -1))
             lots.append(np.where(newest >= 0, own[newest], self._lots[side]))

@@ -101,4 +101,4 @@ def in_blocks(values: Array, windows_per_block: int) -> Array:
     """Sum the window axis in blocks, shape (..., blocks); a block with a missing window is NaN."""
     blocks = values.shape[-1] // windows_per_block
     kept = values[..., : blocks * windows_per_block]
-    return kept.reshape(*values.shape[:-1], blocks, windows_per_block).sum(axis=-1)
+    return np.asarray(kept.reshape(*values.shape[:-1], blocks, windows_per_block).sum(axis=-1))

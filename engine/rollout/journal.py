@@ -78,7 +78,9 @@ def parse_line(line: str, number: int) -> Record:
             raise ValueError(f"fields are {sorted(plain)}")
         record = Record(**{**plain, "type": RecordType(plain["type"])})
     except (ValueError, TypeError) as error:
-        raise JournalError(f"journal line {number}: not a record ({error}); stop and look, do not repair by hand") from error
+        raise JournalError(
+            f"journal line {number}: not a record ({error}); stop and look, do not repair by hand"
+        ) from error
     if record.to_line() != line:
         raise JournalError(f"journal line {number}: not in canonical form; it was changed after it was written")
     return record

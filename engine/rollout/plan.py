@@ -54,8 +54,11 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Judging:
     """How evidence is weighed. `block_s` is the length over which windows are averaged before
-    any statistic is taken; `day_s` is the length of a day (a rehearsal's is shorter). `symbols` says whose paired windows count:
-    the stage's own, or all, since both arms of every symbol are measured at every stage."""
+    any statistic is taken; `day_s` is the length of a day (a rehearsal's is shorter).
+
+    `symbols` says whose paired windows count: the stage's own, or all, since both arms of
+    every symbol are measured at every stage.
+    """
 
     block_s: int
     min_blocks: int

@@ -1,6 +1,6 @@
 """Where a rollout stands: a fold of its journal. Restarting is replaying."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
@@ -94,37 +94,32 @@ def _apply_to_stage(state: RolloutState, record: Record) -> RolloutState:
         return state
     known = any(stage.name == record.stage for stage in state.stages)
     stages = state.stages if known else (*state.stages, StageState(record.stage))
-    changed = tuple(
-        _advance_stage(stage, record) if stage.name == record.stage else stage for stage in stages
-    )
+    changed = tuple(_advance_stage(stage, record) if stage.name == record.stage else stage for stage in stages)
     return replace(state, stages=changed)
 
 
 def _advance_stage(stage: StageState, record: Record) -> StageState:
-    body = record.body
-    match record.type:
-        case RecordType.DRILLED:
-            return replace(stage, drill_seconds=body["seconds"])
-        case RecordType.DEPLOYED:
-            return replace(stage, symbols=tuple(body["symbols"]), fingerprint=body["fingerprint"])
-        case RecordType.STAGE_STARTED:
-            return replace(stage, start_ns=body["start_ns"], end_ns=body["end_ns"])
-        case RecordType.SLOT_OBSERVED:
-            return replace(stage, slots_observed=max(stage.slots_observed, body["slot"]), is_over=body["is_last"])
-        case RecordType.EVIDENCE_COLLECTED:
-            return replace(stage, windows=body["windows"])
-        case RecordType.VERDICT_REACHED:
-            return replace(
-                stage, verdict=Verdict[body["verdict"]], evidence_digest=body["evidence_digest"],
-                slots_judged=max(stage.slots_judged, body["slot"]),
-            )  # fmt: skip
-        case RecordType.REPORT_RENDERED:
-            return replace(stage, report_html=body["html"], report_md=body["md"])
-        case RecordType.APPROVAL_REQUESTED:
-            return replace(stage, requested_digest=body["evidence_digest"])
-        case RecordType.APPROVAL_GIVEN:
-            return replace(stage, answer=Answer(body["decision"]), decided_by=body["name"])
-        case RecordType.ADVANCED:
-            return replace(stage, advanced=True)
-        case _:
-            return stage
+    change = _CHANGES.get(record.type)
+    return stage if change is None else replace(stage, **change(stage, record.body))
+
+
+_CHANGES: dict[RecordType, Callable[[StageState, dict[str, Any]], dict[str, Any]]] = {
+    RecordType.DRILLED: lambda stage, body: {"drill_seconds": body["seconds"]},
+    RecordType.DEPLOYED: lambda stage, body: {"symbols": tuple(body["symbols"]), "fingerprint": body["fingerprint"]},
+    RecordType.STAGE_STARTED: lambda stage, body: {"start_ns": body["start_ns"], "end_ns": body["end_ns"]},
+    RecordType.SLOT_OBSERVED: lambda stage, body: {
+        "slots_observed": max(stage.slots_observed, body["slot"]),
+        "is_over": stage.is_over or body["is_last"],
+    },
+    RecordType.EVIDENCE_COLLECTED: lambda stage, body: {"windows": stage.windows + body["windows"]},
+    RecordType.VERDICT_REACHED: lambda stage, body: {
+        "verdict": Verdict[body["verdict"]],
+        "evidence_digest": body["evidence_digest"],
+        "slots_judged": max(stage.slots_judged, body["slot"]),
+    },
+    RecordType.REPORT_RENDERED: lambda stage, body: {"report_html": body["html"], "report_md": body["md"]},
+    RecordType.APPROVAL_REQUESTED: lambda stage, body: {"requested_digest": body["evidence_digest"]},
+    RecordType.APPROVAL_GIVEN: lambda stage, body: {"answer": Answer(body["decision"]), "decided_by": body["name"]},
+    RecordType.ADVANCED: lambda stage, body: {"advanced": True},
+}
+"""What each record changes in the stage it speaks of."""

@@ -118,9 +118,7 @@ class Arm:
             if z is not None:
                 self._sums[name].ic[horizon].add(clip(z), outcome)
 
-    def close_window(
-        self, symbol: str, start_ns: int, end_ns: int, counts: Counts, mid: float | None
-    ) -> WindowRecord:
+    def close_window(self, symbol: str, start_ns: int, end_ns: int, counts: Counts, mid: float | None) -> WindowRecord:
         """Return the record of the window that ends here, and start the next."""
         record = WindowRecord(
             symbol=symbol,

@@ -111,9 +111,4 @@ def is_sound_trade(price: float, qty: float, aggressor: float) -> bool:
 
 def is_sound_book(bid_px: float, bid_qty: float, ask_px: float, ask_qty: float) -> bool:
     """Whether all four numbers are finite and positive. A crossed book is sound but not usable."""
-    return (
-        0.0 < bid_px < math.inf
-        and 0.0 < bid_qty < math.inf
-        and 0.0 < ask_px < math.inf
-        and 0.0 < ask_qty < math.inf
-    )
+    return 0.0 < bid_px < math.inf and 0.0 < bid_qty < math.inf and 0.0 < ask_px < math.inf and 0.0 < ask_qty < math.inf

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from engine.errors import ConfigError, RefusedError
 from engine.strategy.events import Instrument, Slice
+from engine.strategy.mode import Schedule, parse_window
 from engine.strategy.params import StrategyParams, fingerprint, parse_params
 from engine.strategy.pipeline import BASELINE, CANARY, SymbolPipeline
 from engine.strategy.records import Measurement, WindowRecord
-from engine.strategy.mode import Schedule, parse_window
 
 
 @dataclass(frozen=True, slots=True)

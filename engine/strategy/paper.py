@@ -27,10 +27,16 @@ class PaperAccount:
         self._wanted = 0
         self._due_ns: int | None = None
         self._mid: float | None = None
+        self._paper = paper
+        self._risk = risk
         self._equity_bps = 0.0
         self.position = 0
-        self.change_params(paper, risk)
-        self.take_results()
+        self._clear()
+
+    def _clear(self) -> None:
+        self.gross_bps = self.fees_bps = self.turnover = self.max_drawdown_bps = 0.0
+        self.order_count = self.refused_count = 0
+        self._peak_bps = self._equity_bps
 
     def change_params(self, paper: PaperParams, risk: RiskParams) -> None:
         """Trade under other costs and limits from here on."""
@@ -87,18 +93,14 @@ class PaperAccount:
 
     def take_results(self) -> dict[str, float]:
         """Return what accumulated since the last call, and start again."""
-        results: dict[str, float] = {}
-        if hasattr(self, "gross_bps"):
-            results = {
-                "pnl_bps": self.gross_bps - self.fees_bps,
-                "gross_pnl_bps": self.gross_bps,
-                "fees_bps": self.fees_bps,
-                "turnover": self.turnover,
-                "max_drawdown_bps": self.max_drawdown_bps,
-                "orders": self.order_count,
-                "orders_refused": self.refused_count,
-            }
-        self.gross_bps = self.fees_bps = self.turnover = self.max_drawdown_bps = 0.0
-        self.order_count = self.refused_count = 0
-        self._peak_bps = self._equity_bps
+        results = {
+            "pnl_bps": self.gross_bps - self.fees_bps,
+            "gross_pnl_bps": self.gross_bps,
+            "fees_bps": self.fees_bps,
+            "turnover": self.turnover,
+            "max_drawdown_bps": self.max_drawdown_bps,
+            "orders": self.order_count,
+            "orders_refused": self.refused_count,
+        }
+        self._clear()
         return results

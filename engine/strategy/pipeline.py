@@ -113,9 +113,7 @@ class SymbolPipeline:
         if last is None:
             self._quote = Quote(bid_px, bid_qty, ask_px, ask_qty)
         else:
-            flow = order_flow(
-                last.bid_px, last.bid_qty, last.ask_px, last.ask_qty, bid_px, bid_qty, ask_px, ask_qty
-            )
+            flow = order_flow(last.bid_px, last.bid_qty, last.ask_px, last.ask_qty, bid_px, bid_qty, ask_px, ask_qty)
             if flow:
                 self._ring.add(ts, flow)
             last.bid_px, last.bid_qty, last.ask_px, last.ask_qty = bid_px, bid_qty, ask_px, ask_qty

@@ -68,7 +68,9 @@ def _bootstrap(c: Array, b: Array, step: float, sd: float) -> tuple[float, float
     length = max(1, round(len(c) ** (1.0 / 3.0)))
     counts = resampled_blocks(len(c), length, DRAWS, BOOTSTRAP_SEED)
     drawn_c, drawn_b = counts @ c, counts @ b
-    gaps = np.cumsum(drawn_c / drawn_c.sum(axis=1, keepdims=True) - drawn_b / drawn_b.sum(axis=1, keepdims=True), axis=1)
+    gaps = np.cumsum(
+        drawn_c / drawn_c.sum(axis=1, keepdims=True) - drawn_b / drawn_b.sum(axis=1, keepdims=True), axis=1
+    )
     distances = np.abs(gaps).sum(axis=1) * step / sd
     return float(np.quantile(distances, 0.025)), float(np.quantile(distances, 0.975))
 

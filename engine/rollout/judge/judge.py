@@ -145,7 +145,8 @@ def _judge_switches(
     condition: Condition, plan: Plan, evidence: Evidence, windows: PairedWindows, levels: Levels
 ) -> Finding:
     """Mode changes per symbol and day as a Poisson count; the normal range is remarked on, not tested."""
-    assert condition.alarm is not None and condition.normal is not None
+    assert condition.alarm is not None
+    assert condition.normal is not None
     counts = windows.values("transitions")[CANARY]
     seen = np.isfinite(counts)
     days = float(seen.sum()) * evidence.window_s / plan.judging.day_s

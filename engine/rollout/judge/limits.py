@@ -85,7 +85,8 @@ MACHINE_METRICS = frozenset({"update_p99_ms", "cpu_pct", "memory_mb"})
 def judge_limit(condition: Condition, evidence: Evidence, windows: PairedWindows) -> Finding:
     """Hold one figure against its limits; what could not be measured is INCONCLUSIVE."""
     value = MEASURES[condition.metric](evidence, windows)
-    assert condition.normal is not None and condition.alarm is not None
+    assert condition.normal is not None
+    assert condition.alarm is not None
     if not math.isfinite(value):
         sentence = f"{condition.name}: not measured; at least {MIN_SCRAPES} readings are needed"
         return _finding(condition, Verdict.INCONCLUSIVE, sentence, None)
@@ -109,7 +110,8 @@ def _verdict(value: float, normal: float, alarm: float, *, higher: bool) -> Verd
 def _shown(value: float, condition: Condition) -> tuple[float, str]:
     if condition.metric not in MACHINE_METRICS:
         return value, ""
-    assert condition.normal is not None and condition.alarm is not None
+    assert condition.normal is not None
+    assert condition.alarm is not None
     for step in (condition.normal / 2, condition.normal, condition.alarm):
         if value <= step:
             return step, "at most "
@@ -119,7 +121,8 @@ def _shown(value: float, condition: Condition) -> tuple[float, str]:
 def _limits(condition: Condition) -> str:
     sign, beyond = ("≥", "<") if condition.direction == "higher" else ("≤", ">")
     unit = _unit(condition)
-    assert condition.normal is not None and condition.alarm is not None
+    assert condition.normal is not None
+    assert condition.alarm is not None
     return f"normal {sign} {_number(condition.normal)}{unit}, alarm {beyond} {_number(condition.alarm)}{unit}"
 
 

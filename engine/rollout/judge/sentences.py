@@ -20,7 +20,9 @@ def paired(condition: Condition, result: PairedResult, block_s: int, min_blocks:
         return f"{name}: {result.blocks} paired blocks, {min_blocks} required"
     if result.identical:
         return f"{name}: canary and baseline are identical over {result.blocks} paired blocks"
-    text = f"{name}: canary {result.canary:.4g} against baseline {result.baseline:.4g} over {result.blocks} paired blocks"
+    text = (
+        f"{name}: canary {result.canary:.4g} against baseline {result.baseline:.4g} over {result.blocks} paired blocks"
+    )
     if result.percent_is_defined:
         text += f" ({100 * result.difference / abs(result.baseline):+.1f} %)"
     text += f"; difference {result.difference:+.4g} [{result.low:+.4g}, {result.high:+.4g}]"
@@ -36,7 +38,11 @@ def _paired_conclusion(condition: Condition, result: PairedResult, block_s: int)
             return f"it is worse by more than the tolerated {condition.tolerance_pct:g} %"
     if condition.role == "guard":
         return f"{loss} is not proven (guard: it can roll back, it does not block)"
-    more = f", about {duration(result.more_blocks * block_s)} more would decide" if result.more_blocks else ", and more time of this kind would not decide it"
+    more = (
+        f", about {duration(result.more_blocks * block_s)} more would decide"
+        if result.more_blocks
+        else ", and more time of this kind would not decide it"
+    )
     return f"{loss} is neither proven nor excluded{more}"
 
 
@@ -61,8 +67,8 @@ def distribution(condition: Condition, result: DriftResult, min_blocks: int) -> 
 
 def switches(condition: Condition, count: int, days: float, upper: float) -> str:
     rate = count / days
-    text = f"{condition.name}: {count} in {days:.1f} symbol-days, {rate:.1f} per day (at most {upper:.1f} with 95 % confidence"
-    text += f"; alarm > {condition.alarm:g})"
+    text = f"{condition.name}: {count} in {days:.1f} symbol-days, {rate:.1f} per day"
+    text += f" (at most {upper:.1f} at the advance level; alarm > {condition.alarm:g})"
     if condition.normal is not None and rate > condition.normal:
         text += f"; above the expected {condition.normal:g}"
     return text
