@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.errors import ConfigError, RefusedError
+from engine.errors import RefusedError
 from engine.strategy.events import Instrument, Slice
-from engine.strategy.mode import Schedule, parse_window
 from engine.strategy.params import StrategyParams, fingerprint, parse_params
 from engine.strategy.pipeline import BASELINE, CANARY, SymbolPipeline
 from engine.strategy.records import Measurement, WindowRecord
@@ -68,7 +67,7 @@ class Host:
         unknown = sorted(set(wanted.live) - set(self.pipelines))
         if unknown:
             raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
-        params = prepare(wanted)
+        params = parse_params(wanted.params, wanted.fingerprint)
         self._publish(params, wanted.fingerprint)
         self._live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.pipelines}
         self.rollout_id, self.stage, self.epoch = wanted.rollout_id, wanted.stage, wanted.epoch
@@ -106,18 +105,3 @@ class Host:
             self._edge_live = dict(self._live)
             for pipeline in self.pipelines.values():
                 pipeline.arms[CANARY].start_window()
-
-
-def prepare(wanted: Deployment) -> StrategyParams:
-    """First phase: parse, prove the fingerprint, and build what could fail. Changes nothing.
-
-    Raises ConfigError naming the module.
-    """
-    params = parse_params(wanted.params, wanted.fingerprint)
-    try:
-        for text in params.schedule.windows:
-            parse_window(text)
-        Schedule(params.schedule)
-    except ValueError as error:
-        raise ConfigError(f"module schedule refused parameters {wanted.fingerprint}: {error}") from error
-    return params

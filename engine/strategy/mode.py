@@ -5,14 +5,13 @@
 `min_quiet_windows` in a row in which neither says so. Pins take effect at once.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from engine.clock import NS_PER_S
-from engine.strategy.params import MarketParams, ScheduleParams, StrategyParams
+from engine.strategy.params import MarketParams, ScheduleParams, StrategyParams, parse_window
 
 
 class Mode(StrEnum):
@@ -80,18 +79,6 @@ class Schedule:
 
     def _is_business(self, day: date) -> bool:
         return day.weekday() in self._weekdays and day not in self._holidays
-
-
-def parse_window(text: str) -> tuple[time, time]:
-    """Return start and end of `HH:MM-HH:MM`. Raises ValueError if it is not of that form,
-    or if both are equal (say 00:00-23:59, or list the hours)."""
-    try:
-        start, end = (time.fromisoformat(part) for part in text.split("-"))
-    except ValueError as error:
-        raise ValueError(f"schedule window must be HH:MM-HH:MM, was {text!r}") from error
-    if start == end:
-        raise ValueError(f"schedule window must not start where it ends, was {text!r}")
-    return start, end
 
 
 def market_is_active(activity: Activity, params: MarketParams) -> bool:
@@ -168,8 +155,3 @@ class ModeManager:
         self.mode = after
         self._agreeing = 0
         return transition
-
-
-def count_transitions(transitions: Iterable[Transition], after: Mode) -> int:
-    """How many of them ended in `after`."""
-    return sum(1 for transition in transitions if transition.after is after)

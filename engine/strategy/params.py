@@ -7,8 +7,8 @@ Invariants live here, so they also hold for parameters built in tests.
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import date, time
 from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -134,6 +134,18 @@ class FusionParams:
         _require(ordered, "fusion.exit", "in [0, enter)", self.exit)
 
 
+def parse_window(text: str) -> tuple[time, time]:
+    """Return start and end of `HH:MM-HH:MM`. Raises ValueError if it is not of that form,
+    or if both are equal: list the hours that are meant."""
+    try:
+        start, end = (time.fromisoformat(part) for part in text.split("-"))
+    except ValueError as error:
+        raise ValueError(f"schedule.windows must be of the form HH:MM-HH:MM, was {text!r}") from error
+    if start == end:
+        raise ValueError(f"schedule.windows must not start where they end, was {text!r}")
+    return start, end
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleParams:
     """Daily windows `HH:MM-HH:MM` in which the market is expected to be busy.
@@ -154,6 +166,10 @@ class ScheduleParams:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"schedule.timezone must be a known time zone, was {self.timezone}") from error
+        for text in self.windows:
+            parse_window(text)
+        for text in self.holidays:
+            date.fromisoformat(text)
         in_week = all(0 <= day <= 6 for day in self.weekdays)
         _require(in_week, "schedule.weekdays", "0 (Monday) to 6 (Sunday)", self.weekdays)
 
@@ -268,12 +284,3 @@ def params_diff(old: object, new: object, prefix: str = "") -> dict[str, tuple[A
         elif before != after:
             changes[prefix + field.name] = (before, after)
     return changes
-
-
-def all_finite(value: object) -> bool:
-    """Whether every float inside a value is finite."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return all(all_finite(getattr(value, field.name)) for field in fields(value))
-    return True

@@ -1,0 +1,254 @@
+"""When a symbol is active: schedule, market, hysteresis and pins."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from engine.strategy.mode import Activity, Mode, ModeManager, Reason, Schedule, market_is_active, parse_window
+from engine.strategy.params import ScheduleParams
+from tests.making import T0, S, params_with
+
+EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
+WEEKDAYS = (0, 1, 2, 3, 4)
+
+BUSY = Activity(trades_per_min=200.0, quote_updates_per_sec=20.0, spread_bps=1.0, volatility_bps=5.0, volume_usd=5e3)
+CALM = Activity(trades_per_min=1.0, quote_updates_per_sec=1.0, spread_bps=1.0, volatility_bps=0.1, volume_usd=1.0)
+
+
+def ns(text: str, zone: str = "UTC", fold: int = 0) -> int:
+    """Nanoseconds of a local time, `fold` 1 for the second time a clock shows it."""
+    local = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold)
+    return round(local.timestamp()) * S
+
+
+def schedule(
+    *windows: str, zone: str = "UTC", weekdays: tuple[int, ...] = EVERY_DAY, holidays: tuple[str, ...] = ()
+) -> Schedule:
+    return Schedule(ScheduleParams(True, zone, windows, weekdays, holidays))
+
+
+@pytest.mark.parametrize(
+    ("at", "is_open"),
+    [
+        pytest.param("2025-01-06T08:59:59", False, id="a second before the start"),
+        pytest.param("2025-01-06T09:00:00", True, id="the start is inside"),
+        pytest.param("2025-01-06T11:59:59", True, id="the last second"),
+        pytest.param("2025-01-06T12:00:00", False, id="the end is outside"),
+        pytest.param("2025-01-06T20:59:59", False, id="before the night window"),
+        pytest.param("2025-01-06T21:00:00", True, id="the night window starts"),
+        pytest.param("2025-01-06T23:59:59", True, id="before midnight"),
+        pytest.param("2025-01-07T00:00:00", True, id="at midnight"),
+        pytest.param("2025-01-07T01:59:59", True, id="after midnight"),
+        pytest.param("2025-01-07T02:00:00", False, id="the night window ends"),
+    ],
+)
+def test_a_window_is_open_from_its_start_until_before_its_end(at: str, is_open: bool) -> None:
+    assert schedule("09:00-12:00", "21:00-02:00").is_active(ns(at)) is is_open
+
+
+def test_a_nanosecond_before_the_end_is_inside_or_at_the_end() -> None:
+    assert not schedule("09:00-12:00").is_active(ns("2025-01-06T12:00:00"))
+    assert schedule("09:00-12:00").is_active(ns("2025-01-06T12:00:00") - 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("at", "is_open"),
+    [
+        pytest.param("2025-01-10T22:00:00", True, id="Friday night"),
+        pytest.param("2025-01-11T01:00:00", True, id="Saturday early belongs to Friday"),
+        pytest.param("2025-01-11T22:00:00", False, id="Saturday night"),
+        pytest.param("2025-01-13T01:00:00", False, id="Monday early belongs to Sunday"),
+        pytest.param("2025-01-13T22:00:00", True, id="Monday night"),
+        pytest.param("2025-01-14T22:00:00", False, id="the holiday itself"),
+        pytest.param("2025-01-15T01:00:00", False, id="the morning after the holiday belongs to it"),
+        pytest.param("2025-01-14T01:00:00", True, id="the holiday's early morning belongs to the day before"),
+    ],
+)
+def test_weekdays_and_holidays_speak_of_the_day_a_window_starts_on(at: str, is_open: bool) -> None:
+    night = schedule("21:00-02:00", weekdays=WEEKDAYS, holidays=("2025-01-14",))
+
+    assert night.is_active(ns(at)) is is_open
+
+
+@pytest.mark.parametrize(
+    ("at_utc", "is_open"),
+    [
+        pytest.param("2025-01-06T14:30:00", True, id="winter opening at 14:30 UTC"),
+        pytest.param("2025-01-06T13:30:00", False, id="winter an hour earlier is closed"),
+        pytest.param("2025-07-07T13:30:00", True, id="summer opening at 13:30 UTC"),
+        pytest.param("2025-07-07T20:00:00", False, id="summer closing at 20:00 UTC"),
+        pytest.param("2025-03-07T14:29:59", False, id="the Friday before clocks go forward"),
+        pytest.param("2025-03-10T13:30:00", True, id="the Monday after clocks went forward"),
+        pytest.param("2025-10-31T13:30:00", True, id="the Friday before clocks go back"),
+        pytest.param("2025-11-03T13:30:00", False, id="the Monday after clocks went back"),
+        pytest.param("2025-11-03T14:30:00", True, id="the Monday after clocks went back, an hour later"),
+    ],
+)
+def test_a_window_keeps_its_local_time_when_clocks_change(at_utc: str, is_open: bool) -> None:
+    assert schedule("09:30-16:00", zone="America/New_York").is_active(ns(at_utc)) is is_open
+
+
+@pytest.mark.parametrize(
+    ("night", "hours_open"),
+    [
+        pytest.param("2025-03-01", 5, id="an ordinary night"),
+        pytest.param("2025-03-08", 4, id="an hour is skipped in spring"),
+        pytest.param("2025-11-01", 6, id="an hour is repeated in autumn"),
+    ],
+)
+def test_a_night_window_lasts_as_long_as_its_local_hours(night: str, hours_open: int) -> None:
+    ny = schedule("22:00-03:00", zone="America/New_York")
+    noon = ns(f"{night}T12:00:00", "America/New_York")
+
+    minutes = sum(ny.is_active(noon + minute * 60 * S) for minute in range(0, 24 * 60, 30))
+
+    assert minutes == 2 * hours_open
+
+
+def test_the_hour_that_repeats_is_open_both_times() -> None:
+    ny = schedule("01:00-02:00", zone="America/New_York")
+
+    assert ny.is_active(ns("2025-11-02T01:30:00", "America/New_York"))
+    assert ny.is_active(ns("2025-11-02T01:30:00", "America/New_York", fold=1))
+    assert not ny.is_active(ns("2025-11-02T02:00:00", "America/New_York"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("09:00", id="no end"),
+        pytest.param("09:00-", id="an empty end"),
+        pytest.param("9-12", id="hours of one digit"),
+        pytest.param("09-12", id="hours alone"),
+        pytest.param("0900-1200", id="no colons"),
+        pytest.param("25:00-26:00", id="no such hour"),
+        pytest.param("09:60-10:00", id="no such minute"),
+        pytest.param("09:00-12:00-13:00", id="three times"),
+        pytest.param("09:00+01:00-12:00", id="a zone of its own"),
+        pytest.param("09:00-09:00", id="it ends where it starts"),
+        pytest.param("nine to five", id="words"),
+    ],
+)
+def test_a_malformed_window_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"schedule window must .*was"):
+        parse_window(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_active"),
+    [
+        pytest.param({}, True, id="every threshold holds"),
+        pytest.param({"trades_per_min": 100.0, "spread_bps": 5.0}, True, id="exactly on the thresholds"),
+        pytest.param({"trades_per_min": 99.9}, False, id="too few trades"),
+        pytest.param({"quote_updates_per_sec": 9.9}, False, id="too few quotes"),
+        pytest.param({"spread_bps": 5.1}, False, id="the spread is wide"),
+        pytest.param({"volatility_bps": 0.9}, False, id="prices do not move"),
+        pytest.param({"volume_usd": 999.0}, False, id="too little is traded"),
+        pytest.param({"spread_bps": None}, False, id="an unknown spread is not activity"),
+        pytest.param({"volatility_bps": None}, False, id="an unknown volatility is not activity"),
+        pytest.param({"spread_bps": float("nan")}, False, id="a spread that is no number is not activity"),
+        pytest.param({"volume_usd": float("nan")}, False, id="a volume that is no number is not activity"),
+    ],
+)
+def test_the_market_is_active_only_if_every_threshold_holds(change: dict[str, Any], is_active: bool) -> None:
+    fields = {name: getattr(BUSY, name) for name in Activity.__slots__} | change
+
+    assert market_is_active(Activity(**fields), params_with().market) is is_active
+
+
+def modes_after(manager: ModeManager, windows: str) -> str:
+    """Feed windows, `b` busy and `c` calm; return the mode after each, `A` or `Q`."""
+    shown = ""
+    for number, kind in enumerate(windows, start=1):
+        manager.on_window(T0 + number * S, BUSY if kind == "b" else CALM)
+        shown += "A" if manager.mode is Mode.ACTIVE else "Q"
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("windows", "modes"),
+    [
+        pytest.param("bbbb", "QQAA", id="the third busy window in a row activates"),
+        pytest.param("bbcbbb", "QQQQQA", id="a calm window restarts counting up"),
+        pytest.param("bcbcbc", "QQQQQQ", id="flicker changes nothing"),
+        pytest.param("bbbcc", "QQAAQ", id="the second calm window in a row quiets"),
+        pytest.param("bbbcbcc", "QQAAAAQ", id="a busy window restarts counting down"),
+        pytest.param("bbbccbb", "QQAAQQQ", id="counting starts over after a switch"),
+        pytest.param("cccc", "QQQQ", id="calm stays quiet"),
+    ],
+)
+def test_the_mode_changes_after_enough_windows_in_a_row(windows: str, modes: str) -> None:
+    assert modes_after(ModeManager(params_with()), windows) == modes
+
+
+def test_new_parameters_restart_counting() -> None:
+    manager = ModeManager(params_with())
+    modes_after(manager, "bb")
+    manager.change_params(params_with({"paper.fee_bps": 2.0}), T0 + 3 * S)
+
+    assert modes_after(manager, "bbb") == "QQA"
+
+
+def test_a_change_of_mode_says_when_between_which_and_why() -> None:
+    manager = ModeManager(params_with({"hysteresis.min_active_windows": 1}))
+
+    transition = manager.on_window(T0 + S, BUSY)
+
+    assert transition is not None
+    assert (transition.at_ns, transition.before, transition.after) == (T0 + S, Mode.QUIET, Mode.ACTIVE)
+    assert transition.reason is Reason.MARKET
+
+
+def test_the_schedule_activates_a_calm_market_and_is_named_as_the_reason() -> None:
+    changes = {"schedule.enabled": True, "schedule.windows": ["00:00-06:00"], "hysteresis.min_active_windows": 1}
+    manager = ModeManager(params_with(changes))
+
+    transition = manager.on_window(T0 + S, CALM)
+
+    assert transition is not None
+    assert transition.reason is Reason.SCHEDULE
+
+
+def test_a_disabled_schedule_and_a_disabled_market_activate_nothing() -> None:
+    changes = {"schedule.windows": ["00:00-23:59"], "market.enabled": False, "hysteresis.min_active_windows": 1}
+
+    assert modes_after(ModeManager(params_with(changes)), "bbbb") == "QQQQ"
+
+
+@pytest.mark.parametrize(
+    ("pin", "windows", "modes"),
+    [
+        pytest.param({"mode": "active"}, "cccc", "AAAA", id="pinned active in a calm market"),
+        pytest.param({"mode": "quiet"}, "bbbb", "QQQQ", id="pinned quiet in a busy market"),
+        pytest.param({"dynamic_mode_enabled": False}, "bbbb", "QQQQ", id="switching disabled holds quiet"),
+        pytest.param({"dynamic_mode_enabled": False, "mode": "active"}, "bbbb", "AAAA", id="an active pin still holds"),
+    ],
+)
+def test_a_pin_holds_whatever_the_market_does(pin: dict[str, Any], windows: str, modes: str) -> None:
+    assert modes_after(ModeManager(params_with(pin)), windows) == modes
+
+
+@pytest.mark.parametrize(
+    ("before", "pin", "after"),
+    [
+        pytest.param("bbb", {"mode": "quiet"}, Mode.QUIET, id="active to a quiet pin"),
+        pytest.param("bbb", {"dynamic_mode_enabled": False}, Mode.QUIET, id="active to switching disabled"),
+        pytest.param("ccc", {"mode": "active"}, Mode.ACTIVE, id="quiet to an active pin"),
+    ],
+)
+def test_a_pin_applies_at_once(before: str, pin: dict[str, Any], after: Mode) -> None:
+    manager = ModeManager(params_with())
+    modes_after(manager, before)
+
+    transition = manager.change_params(params_with(pin), T0 + 10 * S)
+
+    assert manager.mode is after
+    assert transition is not None
+    assert transition.reason is Reason.MANUAL
+
+
+def test_a_pin_to_the_present_mode_is_no_transition() -> None:
+    assert ModeManager(params_with()).change_params(params_with({"mode": "quiet"}), T0) is None

@@ -1,0 +1,125 @@
+"""Pages: golden files, identical bytes, nothing active in them."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.rollout.verdict import Finding, Verdict
+from reports.labels import LABELS
+from reports.model import Decision, Distribution, FinalReport, ModeTrack, Series, StageReport
+from reports.render import render_final, render_stage
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+SENTENCE = "OFI signal quality: canary 0.2 against baseline 0.1"
+HOSTILE = ["<script>alert(1)</script>", "{{7*7}}", "| x |", '"><img src=x onerror=alert(1)>']
+
+
+def a_stage(verdict: Verdict = Verdict.PASS) -> StageReport:
+    findings = (
+        Finding("Data quality", "coverage_pct", "gate", Verdict.PASS, "Data quality: 100.0 % arrived", value=100.0),
+        Finding(
+            "OFI signal quality",
+            "ofi_quality",
+            "gate",
+            verdict,
+            "OFI signal quality: canary 0.2 against baseline 0.1",
+            value=0.1,
+            low=0.02,
+            high=0.18,
+            limit=-0.005,
+            unit="IC",
+        ),  # fmt: skip
+        Finding("Strategy return", "strategy_return", "guard", Verdict.INCONCLUSIVE, "Strategy return: not proven"),
+    )
+    rising = np.linspace(0.0, 1.0, 12)
+    return StageReport(
+        rollout="rehearsal-x", plan="dynamic-mode-switching", kind="rehearsal", feed="simulated market, seed 1",
+        is_simulated=True, stage="10pct", weight_pct=10, symbols=("ETHUSDT.simulated",), all_symbol_count=4,
+        baseline_fingerprint="aaaaaaaaaaaa", canary_fingerprint="bbbbbbbbbbbb",
+        params_changes={"mode": ("quiet", "auto")}, slot=3, slot_count=3, start_ns=1_736_125_500 * 10**9,
+        end_ns=1_736_125_614 * 10**9, window_s=1, windows=456, verdict=verdict, findings=findings,
+        action="roll_back" if verdict is Verdict.FAIL else "ask", drill="rolled back within 0.1 s",
+        evidence_digest="c" * 64,
+        series=(Series("OFI signal quality", "ofi_quality", rising, rising * 2, 2, 5.0, True),),
+        distributions=(Distribution("ofi", np.ones(102), np.ones(102)),),
+        modes=(ModeTrack("ETHUSDT.simulated", np.array([0.0, 1.0, 1.0]), 1),),
+    )  # fmt: skip
+
+
+def a_rollout(comment: str = "looks right") -> FinalReport:
+    return FinalReport(
+        rollout="rehearsal-x", plan="dynamic-mode-switching", kind="rehearsal", feed="simulated market, seed 1",
+        is_simulated=True, outcome="held", reason="held by Ada", seed=1, planned_stages=("10pct", "50pct", "100pct"),
+        stages=(a_stage(),), decisions=(Decision("10pct", "hold", "Ada", comment, False),),
+        refusals=("an approval needs the name of the person who gives it",),
+    )  # fmt: skip
+
+
+def without_drawings(html: str) -> str:
+    return re.sub(r"<svg.*?</svg>", "<svg/>", re.sub(r"<style>.*?</style>", "", html, flags=re.S), flags=re.S)
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        pytest.param("stage_pass_en", render_stage(a_stage(), "en"), id="a stage that passes"),
+        pytest.param("stage_fail_en", render_stage(a_stage(Verdict.FAIL), "en"), id="a stage that fails"),
+        pytest.param("stage_pass_zh", render_stage(a_stage(), "zh"), id="a stage in Chinese"),
+        pytest.param("final_held_en", render_final(a_rollout(), "en"), id="a whole rollout"),
+    ],
+)
+def test_a_page_is_what_was_reviewed(name: str, page: tuple[str, str], request: pytest.FixtureRequest) -> None:
+    html, markdown = without_drawings(page[0]), page[1]
+    if request.config.getoption("--update-golden"):
+        (GOLDEN / f"{name}.html").write_text(html)
+        (GOLDEN / f"{name}.md").write_text(markdown)
+
+    assert html == (GOLDEN / f"{name}.html").read_text()
+    assert markdown == (GOLDEN / f"{name}.md").read_text()
+
+
+def test_rendering_twice_gives_the_same_bytes() -> None:
+    assert render_stage(a_stage(), "en") == render_stage(a_stage(), "en")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text(text: str) -> None:
+    stage = replace(a_stage(), symbols=(text,), feed=text)
+
+    html, _ = render_stage(stage, "en")
+    final_html, _ = render_final(a_rollout(comment=text), "en")
+
+    for page in (html, final_html):
+        assert "<script" not in page
+        assert "onerror=alert" not in page or "&#34;&gt;&lt;img" in page
+        assert "<td>49</td>" not in page
+
+
+def test_a_table_cell_cannot_be_broken_out_of() -> None:
+    _, markdown = render_final(a_rollout(comment="a | b\n| c"), "en")
+
+    assert "a \\| b \\| c" in markdown
+
+
+def test_a_page_loads_nothing_and_runs_nothing() -> None:
+    html, _ = render_stage(a_stage(), "en")
+
+    assert "<script" not in html
+    assert not re.search(r'(?:src|href)="https?:', html)
+    assert "default-src 'none'" in html
+
+
+def test_a_missing_number_is_not_printed_as_nan_or_none() -> None:
+    bare = replace(a_stage(), series=(), distributions=(), modes=())
+
+    html, markdown = render_stage(bare, "en")
+
+    assert not re.search(r"\b(?:nan|None)\b", without_drawings(html) + markdown)
+    assert "Nothing to draw yet" in html
+
+
+def test_both_languages_have_the_same_labels() -> None:
+    assert LABELS["en"].keys() == LABELS["zh"].keys()
