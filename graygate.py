@@ -44,7 +44,7 @@ def rehearse(
 ) -> None:
     """Run a whole rollout on a recorded or simulated market.
 
-    Example: graygate rehearse --feed ../shared/market/sets/A_binance_20240808_6inst --approve auto
+    Example: graygate rehearse --feed FOLDER --approve auto
     """
     from engine.adapters.session import Session
     from tasks.planning import plan_rollout
@@ -111,6 +111,7 @@ def rollback(
     from tasks.wiring import open_rollout
 
     wiring = open_rollout(_folder(home, rollout))
+    wiring.journal.epoch += 1  # whatever an older process still wants, the service refuses from here on
     if wiring.state().outcome == "promoted":
         raise RefusedError("the rollout is promoted; a return to the previous stable is a rollout of its own")
     who = name or os.environ.get("USER", "unknown")
@@ -118,6 +119,16 @@ def rollback(
     console.print(f"The baseline is live on every symbol; it took {seconds:.3f} s.")
     if as_json:
         typer.echo(json.dumps({"rolled_back": True, "seconds": seconds}))
+
+
+@app.command("stop")
+def stop_processes(rollout: Rollout = None, home: Home = HOME) -> None:
+    """Stop the processes of a rollout, its service included. Example: graygate stop"""
+    from engine.adapters.session import Session
+
+    folder = _folder(home, rollout)
+    Session(home, folder).stop(keep_service=False)
+    console.print(f"The processes of {folder.name} are stopped; its journal and evidence stay in {folder}.")
 
 
 @app.command()

@@ -25,14 +25,17 @@ class Running(Protocol):
     prefect_ui: str
 
     def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def stop(self, *, keep_service: bool) -> None: ...
     def flow_is_alive(self) -> bool: ...
     def journal(self) -> FileJournal: ...
     def clock_ns(self) -> int | None: ...
 
 
 def follow(session: Running, console: Console) -> RolloutState:
-    """Start the session, show it until its flow ends, stop it, and return the last state."""
+    """Start the session, show it until its flow ends, stop it, and return the last state.
+
+    An unfinished rollout keeps its service: a service that stops in the middle of a stage has crashed.
+    """
     try:
         with console.status("Starting the service and the Prefect server (the first start takes up to half a minute)"):
             session.start()
@@ -44,8 +47,9 @@ def follow(session: Running, console: Console) -> RolloutState:
             _Follower(session, console, progress).run()
         return fold(session.journal().records())
     finally:
-        with console.status("Stopping the service and the Prefect server"):
-            session.stop()
+        is_over = fold(session.journal().records()).outcome is not None
+        with console.status("Stopping the processes"):
+            session.stop(keep_service=not is_over)
 
 
 class _Follower:

@@ -18,6 +18,8 @@ def next_action(wiring: Wiring, stage_name: str, slot: int, verdict: Verdict) ->
 
 def act(wiring: Wiring, stage_name: str, slot: int, verdict: Verdict, findings: list[Finding]) -> Action:
     """Carry the decision out. Idempotent: what the journal has is not done again."""
+    if wiring.state().outcome is not None:
+        return Action.HOLD
     action = next_action(wiring, stage_name, slot, verdict)
     stage_state = wiring.state().stage(stage_name)
     step = f"{stage_name}/{action.value}"

@@ -51,7 +51,7 @@ def request_approval(wiring: Wiring, stage_name: str) -> str:
 
 def answer_automatically(wiring: Wiring, stage_name: str, digest: str) -> None:
     """A rehearsal may answer itself, and is recorded as having done so."""
-    if wiring.state().stage(stage_name).answer is Answer.NOT_ASKED:
+    if _is_open(wiring, stage_name):
         submit(wiring.journal, ApprovalRequest(stage_name, digest, Answer.ADVANCE, AUTOMATIC, "", "automatic"))
 
 
@@ -61,16 +61,22 @@ def ask_in_prefect(wiring: Wiring, stage_name: str, digest: str, description: st
     @flow(name="approval", flow_run_name=f"approval {stage_name}", retries=0)
     def approval() -> str:
         attempt = 0
-        while wiring.state().stage(stage_name).answer is Answer.NOT_ASKED:
+        while _is_open(wiring, stage_name):
             attempt += 1
             form = _pause(wiring, stage_name, f"approve-{digest[:8]}-{attempt}", description)
             _submit_form(wiring, stage_name, digest, form)
         return wiring.state().stage(stage_name).answer.value
 
     approval(return_state=True)
-    if wiring.state().stage(stage_name).answer is Answer.NOT_ASKED:
+    if _is_open(wiring, stage_name):
         silence = ApprovalRequest(stage_name, digest, Answer.HOLD, "auto:deadline", "nobody answered", "deadline")
         submit(wiring.journal, silence)
+
+
+def _is_open(wiring: Wiring, stage_name: str) -> bool:
+    """Whether the question still stands: nobody answered, and the rollout is not over."""
+    state = wiring.state()
+    return state.outcome is None and state.stage(stage_name).answer is Answer.NOT_ASKED
 
 
 def _pause(wiring: Wiring, stage_name: str, key: str, description: str) -> ApprovalForm | None:
@@ -96,10 +102,10 @@ def _resume_when_answered(wiring: Wiring, stage_name: str, run_id: str, done: th
     while not done.wait(wait_s):
         wait_s = float(POLL_S)
         stage_state = wiring.state().stage(stage_name)
-        if stage_state.answer is not Answer.NOT_ASKED:
+        if not _is_open(wiring, stage_name):
             answered = {
-                "decision": stage_state.answer.value,
-                "name": stage_state.decided_by,
+                "decision": _form_value(stage_state.answer),
+                "name": stage_state.decided_by or "rolled back",
                 "comment": "answered elsewhere",
             }
             try:
@@ -109,8 +115,13 @@ def _resume_when_answered(wiring: Wiring, stage_name: str, run_id: str, done: th
             return
 
 
+def _form_value(answer: Answer) -> str:
+    """What closes the form; a rollout that ended otherwise is shown as held, which changes nothing."""
+    return Answer.HOLD.value if answer is Answer.NOT_ASKED else answer.value
+
+
 def _submit_form(wiring: Wiring, stage_name: str, digest: str, form: ApprovalForm | None) -> None:
-    if form is None or wiring.state().stage(stage_name).answer is not Answer.NOT_ASKED:
+    if form is None or not _is_open(wiring, stage_name):
         return
     request = ApprovalRequest(stage_name, digest, Answer(form.decision.value), form.name, form.comment, "prefect-ui")
     try:

@@ -1,7 +1,7 @@
 """Roll back before you roll out: a live drill, then the candidate on the stage's symbols, then the stage's clock."""
 
 from engine.clock import NS_PER_S
-from engine.errors import ServiceError
+from engine.errors import RefusedError, ServiceError
 from engine.rollout.journal import RecordType
 from engine.rollout.plan import Stage
 from tasks.observe import wait_for_market
@@ -13,7 +13,7 @@ def deploy(wiring: Wiring, stage_name: str) -> None:
     if wiring.state().stage(stage_name).start_ns is not None:
         return
     stage = wiring.plan.stage(stage_name)
-    wait_for_market(wiring, wiring.spec.market_start_ns)
+    wait_for_market(wiring, _earliest_start_ns(wiring))
     _drill(wiring, stage)
     _apply(wiring, stage)
     release = wiring.spec.releases[stage_name]
@@ -23,6 +23,12 @@ def deploy(wiring: Wiring, stage_name: str) -> None:
     start_ns = -(-int(wiring.service.status()["clock_ns"]) // window_ns) * window_ns
     started = {"start_ns": start_ns, "end_ns": start_ns + stage.observe_s * NS_PER_S}
     wiring.journal.append_once(f"{stage_name}/start", RecordType.STAGE_STARTED, started, stage=stage_name)
+
+
+def _earliest_start_ns(wiring: Wiring) -> int:
+    """Stages follow each other in market time, also when the service was started anew in between."""
+    ends = [stage.end_ns for stage in wiring.state().stages if stage.end_ns is not None]
+    return max([wiring.spec.market_start_ns, *ends])
 
 
 def _drill(wiring: Wiring, stage: Stage) -> None:
@@ -36,6 +42,9 @@ def _drill(wiring: Wiring, stage: Stage) -> None:
 
 
 def _apply(wiring: Wiring, stage: Stage) -> None:
+    outcome = wiring.state().outcome
+    if outcome is not None:
+        raise RefusedError(f"the rollout is over ({outcome}); nothing is deployed any more")
     release = wiring.spec.releases[stage.name]
     symbols = wiring.spec.symbols[stage.name]
     answer = wiring.service.apply(
@@ -53,11 +62,16 @@ def _apply(wiring: Wiring, stage: Stage) -> None:
 
 
 def roll_back_and_verify(wiring: Wiring) -> float:
-    """Put the baseline on every symbol and read its fingerprint back; return the seconds it took."""
+    """Put the baseline on every symbol and read its fingerprint back; return the seconds it took.
+
+    The baseline is what the service names as stable: under the rollback switches that is the
+    planned one pinned to quiet.
+    """
     started_ns = wiring.clock.mono_ns()
     wiring.service.roll_back(epoch=wiring.journal.epoch)
-    live = wiring.service.status()["live"]
-    wrong = sorted(symbol for symbol, found in live.items() if found != wiring.spec.baseline.fingerprint)
+    status = wiring.service.status()
+    live = status["live"]
+    wrong = sorted(symbol for symbol, found in live.items() if found != status["stable"])
     if wrong:
         raise ServiceError(f"{wrong[0]} still runs {live[wrong[0]]} after the rollback")
     return (wiring.clock.mono_ns() - started_ns) / NS_PER_S

@@ -44,6 +44,11 @@ class HostCollector(Collector):
         for kind, count in self._alerts().items():
             alerts.add_metric([kind], count)
         yield alerts
+        failures = CounterMetricFamily(
+            names.PARAMS_UPDATE_FAILURES, names.HELP[names.PARAMS_UPDATE_FAILURES], labels=["module"]
+        )
+        failures.add_metric(["parameters"], self._alerts()["update_failed"])
+        yield failures
 
     def _arms(self) -> Iterator[tuple[str, Arm]]:
         for symbol, pipeline in self._host.pipelines.items():
@@ -89,7 +94,7 @@ class HostCollector(Collector):
         z = _family(names.SIGNAL_Z, [*ARM_LABELS, "signal"])
         exposure = _family(names.PAPER_EXPOSURE, ARM_LABELS)
         for symbol, arm in self._arms():
-            for signal, value in (("ofi", arm.ofi.z), ("cvd", arm.cvd.z)):
+            for signal, value in zip(("ofi", "cvd"), arm.exported, strict=True):
                 z.add_metric([symbol, arm.name, signal], math.nan if value is None else value)
             exposure.add_metric([symbol, arm.name], arm.paper.exposure())
         live = InfoMetricFamily(names.LIVE_INFO, names.HELP[names.LIVE_INFO], labels=["symbol"])

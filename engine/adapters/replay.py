@@ -1,6 +1,7 @@
 """A recorded market, played again in the order in which it arrived.
 
-Reads `sets/<SET>` folders (`trades.parquet`, `l1.parquet`) of the shared recordings.
+Reads folders of normalised Parquet (`trades.parquet`, `l1.parquet`) and folders of raw captures
+(`raw_capture.py`).
 
 - Events carry matching time T where the venue gives one (`trade_ts_ns`, `tx_ts_ns`),
   else event time E (`ts_ns`).
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from engine.adapters.raw_capture import is_raw, read_raw
 from engine.errors import FeedError
 from engine.strategy.events import BOOK, BUYER, SELLER, TRADE, EventBatch, Instrument, Slice, is_symbol
 from engine.strategy.pipeline import TICK_NS
@@ -56,7 +58,7 @@ class RecordedMarket:
         if not folder.is_dir():
             raise FeedError(f"feed {folder}: there is no such folder; give a folder with trades.parquet and l1.parquet")
         self.name = folder.name
-        self._columns = _merge(folder, _read(folder / "trades.parquet"), _read(folder / "l1.parquet"))
+        self._columns = _merge(folder, *_load(folder))
         edges = self._columns.arrival_ns
         self.start_ns = (int(edges[0]) // TICK_NS + 1) * TICK_NS
         self.end_ns = int(edges[-1]) // TICK_NS * TICK_NS
@@ -104,6 +106,13 @@ def _instrument(symbol: str) -> Instrument:
     if venue.endswith("coinm"):
         return Instrument(symbol, CONTRACT_USD.get(ticker, DEFAULT_CONTRACT_USD))
     return Instrument(symbol)
+
+
+def _load(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """Trades and quotes of a normalised set, or of raw captures where there is no such set."""
+    if not (folder / "trades.parquet").exists() and is_raw(folder):
+        return read_raw(folder)
+    return _read(folder / "trades.parquet"), _read(folder / "l1.parquet")
 
 
 def _read(path: Path) -> pa.Table:

@@ -55,10 +55,11 @@ class Session:
         journal.epoch = fold(journal.records()).epoch
         return journal
 
-    def stop(self) -> None:
+    def stop(self, *, keep_service: bool) -> None:
         """Stop the processes; the evidence, the journal and Prefect's history stay."""
         stop("flow", self.folder)
-        stop("service", self.folder / "service")
+        if not keep_service:
+            stop("service", self.folder / "service")
         stop("prefect", self._prefect_home)
 
     def _journal(self) -> FileJournal:

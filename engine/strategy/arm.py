@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from engine.clock import NS_PER_S
+from engine.clock import NS_PER_MS, NS_PER_S
 from engine.strategy.activity import ActivityWindow
 from engine.strategy.mode import Activity, Mode, ModeManager, Transition
 from engine.strategy.ofi import BIN_NS, FlowRing
@@ -35,6 +35,8 @@ class Arm:
         self.transition_counts: dict[tuple[str, str, str], int] = {}
         self.seconds_in_mode = dict.fromkeys(Mode, 0.0)
         self.strength: float | None = None
+        self.exported: tuple[float | None, float | None] = (None, None)
+        self._next_flush_ns = 0
         self._window = ActivityWindow()
         self._clear()
 
@@ -78,7 +80,14 @@ class Arm:
             self._on_market_window(now_ns, window_secs)
         self.ofi.advance(now_ns)
         self.strength = fuse(self.ofi.z, self.cvd.z, self.params.fusion)
+        if now_ns >= self._next_flush_ns:
+            self._flush(now_ns)
         self.paper.want(direction(self.strength, self.paper.position, self.params.fusion), now_ns)
+
+    def _flush(self, now_ns: int) -> None:
+        """Refresh the exported z-scores, as often as the mode asks for."""
+        self.exported = (self.ofi.z, self.cvd.z)
+        self._next_flush_ns = now_ns + self._mode_params().performance.flush_metrics_interval_ms * NS_PER_MS
 
     def _on_market_window(self, now_ns: int, window_secs: float) -> None:
         activity = self._window.close(now_ns, window_secs)

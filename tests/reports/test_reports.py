@@ -31,31 +31,55 @@ def a_stage(verdict: Verdict = Verdict.PASS) -> StageReport:
             high=0.18,
             limit=-0.005,
             unit="IC",
-        ),  # fmt: skip
+        ),
         Finding("Strategy return", "strategy_return", "guard", Verdict.INCONCLUSIVE, "Strategy return: not proven"),
     )
     rising = np.linspace(0.0, 1.0, 12)
     return StageReport(
-        rollout="rehearsal-x", plan="dynamic-mode-switching", kind="rehearsal", feed="simulated market, seed 1",
-        is_simulated=True, stage="10pct", weight_pct=10, symbols=("ETHUSDT.simulated",), all_symbol_count=4,
-        baseline_fingerprint="aaaaaaaaaaaa", canary_fingerprint="bbbbbbbbbbbb",
-        params_changes={"mode": ("quiet", "auto")}, slot=3, slot_count=3, start_ns=1_736_125_500 * 10**9,
-        end_ns=1_736_125_614 * 10**9, window_s=1, windows=456, verdict=verdict, findings=findings,
-        action="roll_back" if verdict is Verdict.FAIL else "ask", drill="rolled back within 0.1 s",
+        rollout="rehearsal-x",
+        plan="dynamic-mode-switching",
+        kind="rehearsal",
+        feed="simulated market, seed 1",
+        is_simulated=True,
+        stage="10pct",
+        weight_pct=10,
+        symbols=("ETHUSDT.simulated",),
+        all_symbol_count=4,
+        baseline_fingerprint="aaaaaaaaaaaa",
+        canary_fingerprint="bbbbbbbbbbbb",
+        params_changes={"mode": ("quiet", "auto")},
+        slot=3,
+        slot_count=3,
+        start_ns=1_736_125_500 * 10**9,
+        end_ns=1_736_125_614 * 10**9,
+        window_s=1,
+        windows=456,
+        verdict=verdict,
+        findings=findings,
+        action="roll_back" if verdict is Verdict.FAIL else "ask",
+        drill="rolled back within 0.1 s",
         evidence_digest="c" * 64,
         series=(Series("OFI signal quality", "ofi_quality", rising, rising * 2, 2, 5.0, True),),
         distributions=(Distribution("ofi", np.ones(102), np.ones(102)),),
         modes=(ModeTrack("ETHUSDT.simulated", np.array([0.0, 1.0, 1.0]), 1),),
-    )  # fmt: skip
+    )
 
 
 def a_rollout(comment: str = "looks right") -> FinalReport:
     return FinalReport(
-        rollout="rehearsal-x", plan="dynamic-mode-switching", kind="rehearsal", feed="simulated market, seed 1",
-        is_simulated=True, outcome="held", reason="held by Ada", seed=1, planned_stages=("10pct", "50pct", "100pct"),
-        stages=(a_stage(),), decisions=(Decision("10pct", "hold", "Ada", comment, False),),
+        rollout="rehearsal-x",
+        plan="dynamic-mode-switching",
+        kind="rehearsal",
+        feed="simulated market, seed 1",
+        is_simulated=True,
+        outcome="held",
+        reason="held by Ada",
+        seed=1,
+        planned_stages=("10pct", "50pct", "100pct"),
+        stages=(a_stage(),),
+        decisions=(Decision("10pct", "hold", "Ada", comment, False),),
         refusals=("an approval needs the name of the person who gives it",),
-    )  # fmt: skip
+    )
 
 
 def without_drawings(html: str) -> str:
