@@ -159,8 +159,11 @@ def _from_environment(environment: Mapping[str, str]) -> Tree:
         if name.startswith(ENV_PREFIX):
             node = tree
             *parents, leaf = name.removeprefix(ENV_PREFIX).split("__")
-            for parent in parents:
+            for depth, parent in enumerate(parents, start=1):
                 node = node.setdefault(parent, {})
+                if not isinstance(node, dict):
+                    where = ".".join(parents[:depth])
+                    raise ConfigError(f"environment {name}: strategy.{where} is one value, it has no fields")
             node[leaf] = _scalar(text)
     return tree
 

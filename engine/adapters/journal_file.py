@@ -106,7 +106,7 @@ class FileJournal:
 
 def _parse(whole: bytes) -> list[Record]:
     try:
-        lines = whole.decode().splitlines() if whole else []
+        lines = whole.decode().split("\n") if whole else []  # splitlines() also splits inside a comment
     except UnicodeDecodeError as error:
         raise JournalError("the journal is not UTF-8 text; stop and look, do not repair by hand") from error
     return verify_chain(parse_line(line, number) for number, line in enumerate(lines, start=1))

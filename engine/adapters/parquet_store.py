@@ -55,6 +55,9 @@ class ParquetStore:
                 found.append(Commit(int(path.stem), plain["step"], files, plain["cursor"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise EvidenceError(f"{path}: not a manifest ({error})") from error
+            if found[-1].number != len(found):
+                missing = self._manifests / f"{len(found):06d}.json"
+                raise EvidenceError(f"{missing}: manifest is missing; the commits after it cannot be trusted")
         return found
 
     def commit(self, step: str, rows: Sequence[Row], cursor: dict[str, Any]) -> Commit:

@@ -32,6 +32,15 @@ CONTRACT_USD = {"BTCUSD_PERP": 100.0}
 DEFAULT_CONTRACT_USD = 10.0
 """Face value of Binance's inverse contracts: 100 USD for BTC, 10 USD for the rest."""
 
+NUMERIC = {
+    **dict.fromkeys(("ts_ns", "recv_ns", "trade_ts_ns", "tx_ts_ns"), pa.int64()),
+    **dict.fromkeys(("price", "qty", "bid_px", "bid_qty", "ask_px", "ask_qty"), pa.float64()),
+}
+
+SIDES = {"buy": float(BUYER), "sell": float(SELLER)}
+UNKNOWN_SIDE = 0.0
+"""A trade without a known aggressor is refused and counted by the pipeline, not guessed at."""
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -129,6 +138,21 @@ def _read(path: Path) -> pa.Table:
         raise FeedError(f"feed {path}: column {missing[0]} is missing")
     if table.num_rows == 0:
         raise FeedError(f"feed {path}: no rows")
+    return _cast(path, table)
+
+
+def _cast(path: Path, table: pa.Table) -> pa.Table:
+    """Give the numeric columns their types. Raises FeedError naming file and column."""
+    for name, type_ in NUMERIC.items():
+        if name not in table.column_names:
+            continue
+        try:
+            column = table[name].cast(type_)
+        except (pa.ArrowException, ValueError) as error:
+            raise FeedError(f"feed {path}: column {name} is not numeric ({str(error).splitlines()[0]})") from error
+        if name == "ts_ns" and column.null_count:
+            raise FeedError(f"feed {path}: column {name} has {column.null_count} missing values")
+        table = table.set_column(table.column_names.index(name), name, column)
     return table
 
 
@@ -138,12 +162,8 @@ def _names(table: pa.Table) -> NDArray[np.str_]:
     return np.array([f"{ticker}.{venue}" for ticker, venue in zip(tickers, venues, strict=True)])
 
 
-def _ints(table: pa.Table, *names: str) -> Ints:
-    """First of the named columns that has no nulls, as int64."""
-    for name in names:
-        if name in table.column_names and table[name].null_count == 0:
-            return np.asarray(table[name].cast(pa.int64()).to_numpy(), np.int64)
-    raise FeedError(f"feed: column {names[-1]} has missing values")
+def _ints_of(column: pa.ChunkedArray) -> Ints:
+    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _floats(table: pa.Table, name: str) -> Floats:
@@ -152,21 +172,19 @@ def _floats(table: pa.Table, name: str) -> Floats:
 
 def _event_time(table: pa.Table, matching: str) -> Ints:
     """T where the row has it, else E."""
-    event = _ints(table, "ts_ns")
+    event = _ints_of(table["ts_ns"])
     if matching not in table.column_names:
         return event
-    filled = table[matching].to_numpy()
-    known = ~np.isnan(filled.astype(np.float64))
-    event = event.copy()
-    event[known] = filled[known].astype(np.int64)
-    return event
+    known = table[matching].is_valid().to_numpy()
+    filled = _ints_of(table[matching].fill_null(0))
+    return np.where(known, filled, event)
 
 
 def _arrival(table: pa.Table) -> Ints:
-    event = _ints(table, "ts_ns")
+    event = _ints_of(table["ts_ns"])
     if table["recv_ns"].null_count:
         return event
-    received = _ints(table, "recv_ns")
+    received = _ints_of(table["recv_ns"])
     return received + np.int64(np.median(event - received))
 
 
@@ -182,7 +200,7 @@ def _merge(folder: Path, trades: pa.Table, books: pa.Table) -> Columns:
     bad = [symbol for symbol in symbols if not is_symbol(symbol)]
     if bad:
         raise FeedError(f"feed {folder}: {bad[0]!r} is not a symbol of the form TICKER.venue")
-    side = np.where(np.array(trades["aggressor"].to_pylist()) == "buy", BUYER, SELLER).astype(np.float64)
+    side = np.array([SIDES.get(name, UNKNOWN_SIDE) for name in trades["aggressor"].to_pylist()])
     none = np.zeros(trades.num_rows)
     arrival = np.concatenate([_arrival(trades), _arrival(books)])
     names = np.concatenate([trade_names, book_names])

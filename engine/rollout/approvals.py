@@ -1,6 +1,6 @@
 """The gate: a person's answer is a request until it is checked against the journal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import RefusedError
@@ -30,10 +30,11 @@ def submit(journal: Journal, request: ApprovalRequest) -> Record:
     decided: another stage, other evidence, a decision already taken, an unnamed person, or an
     automatic answer outside a rehearsal. One yes is used once.
     """
+    request = replace(request, name=request.name.strip(), comment=request.comment.strip())
     body: dict[str, Any] = {
         "decision": request.decision.value,
-        "name": request.name.strip(),
-        "comment": request.comment.strip(),
+        "name": request.name,
+        "comment": request.comment,
         "door": request.door,
         "evidence_digest": request.evidence_digest,
         "automatic": request.name == AUTOMATIC,
@@ -44,11 +45,11 @@ def submit(journal: Journal, request: ApprovalRequest) -> Record:
             RecordType.APPROVAL_GIVEN,
             body,
             stage=request.stage,
-            actor=request.name.strip(),
+            actor=request.name,
         )
     except RefusedError as refusal:
         refused = {**body, "refusal": str(refusal)}
-        actor = request.name.strip() or "unnamed"
+        actor = request.name or "unnamed"
         journal.append(RecordType.APPROVAL_REFUSED, refused, stage=request.stage, actor=actor)
         raise
 
@@ -58,7 +59,7 @@ def _check(records: list[Record], request: ApprovalRequest) -> None:
     stage = state.stage(request.stage)
     if state.outcome is not None:
         raise RefusedError(f"the rollout is over ({state.outcome}); nothing is left to decide")
-    if not request.name.strip():
+    if not request.name:
         raise RefusedError("an approval needs the name of the person who gives it")
     if request.decision is Answer.NOT_ASKED:
         raise RefusedError("an approval must say advance, hold or roll_back")

@@ -53,6 +53,9 @@ class PairedWindows:
     def _locate(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Row numbers and their (arm, symbol, window) cells, for rows inside the frame."""
         evidence, table = self._evidence, self._evidence.windows
+        if not table:
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing, nothing, nothing
         start = table["window_start_ns"].astype(np.int64)
         window = (start - evidence.start_ns) // (evidence.window_s * NS_PER_S)
         arm = _index_of(table["arm"], ARMS)
@@ -63,9 +66,11 @@ class PairedWindows:
 
     def _mark_approved(self) -> NDArray[np.bool_]:
         rows, arm, symbol, window = self._cells
+        approved = np.zeros((len(ARMS), len(self._evidence.symbols), self._evidence.window_count), dtype=bool)
+        if not len(rows):
+            return approved
         stamped = self._evidence.windows["fingerprint"][rows]
         wanted = np.array([self._evidence.fingerprints[name] for name in ARMS], dtype=object)
-        approved = np.zeros((len(ARMS), len(self._evidence.symbols), self._evidence.window_count), dtype=bool)
         approved[arm, symbol, window] = stamped == wanted[arm]
         return approved
 
@@ -73,6 +78,8 @@ class PairedWindows:
         """A column, shape (2, symbols, windows); NaN unless both arms have the approved window."""
         rows, arm, symbol, window = self._cells
         laid_out = np.full(self.approved.shape, np.nan)
+        if name not in self._evidence.windows:
+            return laid_out
         laid_out[arm, symbol, window] = self._evidence.windows[name][rows].astype(np.float64)
         laid_out[:, ~self.approved.all(axis=0)] = np.nan
         return laid_out

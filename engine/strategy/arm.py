@@ -1,6 +1,8 @@
 """One arm of one symbol: parameters, mode, signals, paper account, and what they did."""
 
+from copy import copy
 from dataclasses import replace
+from typing import Any
 
 from engine.clock import NS_PER_MS, NS_PER_S
 from engine.strategy.activity import ActivityWindow
@@ -14,6 +16,16 @@ from engine.strategy.signal import CvdSignal, OfiSignal, direction, fuse
 
 OFI = "ofi"
 CVD = "cvd"
+
+
+_TOUCHED = {
+    "arm": ("params", "fingerprint", "_window_fingerprint", "last_transition", "transition_counts", "_transitions"),
+    "modes": ("mode", "_params", "_schedule", "_agreeing"),
+    "ofi": ("_params", "_alpha", "_next_ns", "_frozen_until_ns", "z"),
+    "cvd": ("_params", "_alpha", "_window_alpha"),
+    "paper": ("_paper", "_risk"),
+}
+"""What a change of parameters changes, by owner."""
 
 
 class Arm:
@@ -60,6 +72,18 @@ class Arm:
         self._note(self.modes.change_params(params, at_ns))
         self._adopt_mode(at_ns, switched=self.modes.mode is not before)
         self._window_fingerprint = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that `change_params` may touch, to put back if another arm refuses."""
+        owners = {"arm": self, "modes": self.modes, "ofi": self.ofi, "cvd": self.cvd, "paper": self.paper}
+        return {name: {key: copy(getattr(owner, key)) for key in _TOUCHED[name]} for name, owner in owners.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a snapshot back by plain assignment, which cannot fail."""
+        owners = {"arm": self, "modes": self.modes, "ofi": self.ofi, "cvd": self.cvd, "paper": self.paper}
+        for name, values in state.items():
+            for key, value in values.items():
+                setattr(owners[name], key, value)
 
     def start_window(self) -> None:
         """Begin a record here: called when parameters change exactly on a window's edge."""

@@ -16,7 +16,7 @@ _SYMBOL = re.compile(r"^[A-Z0-9_]{2,24}\.[a-z][a-z0-9_]{1,23}$")
 
 def is_symbol(text: str) -> bool:
     """Whether `text` names an instrument as `TICKER.venue`, for example `ETHUSDT.binance_usdm`."""
-    return _SYMBOL.match(text) is not None
+    return _SYMBOL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Host:
         self.epoch = 0
         self.clock_ns = 0
         self._live: dict[str, str] = dict.fromkeys(self.pipelines, BASELINE)
-        self._edge_live = dict(self._live)
+        self._mark_edge()
 
     def consume(self, piece: Slice) -> list[WindowRecord]:
         """Fold one slice through every symbol; return the windows it closed, stamped."""
@@ -43,11 +43,16 @@ class Host:
         for symbol, pipeline in self.pipelines.items():
             for record in pipeline.consume(piece.clock_ns, piece.batches.get(symbol)):
                 live = self._edge_live[symbol] == record.arm
-                closed.append(replace(record, rollout_id=self.rollout_id, stage=self.stage, live=live))
+                closed.append(replace(record, rollout_id=self._edge_rollout_id, stage=self._edge_stage, live=live))
         self.clock_ns = piece.clock_ns
         if closed:
-            self._edge_live = dict(self._live)
+            self._mark_edge()
         return closed
+
+    def _mark_edge(self) -> None:
+        """A window starts here: it is stamped with what is in force now."""
+        self._edge_live = dict(self._live)
+        self._edge_rollout_id, self._edge_stage = self.rollout_id, self.stage
 
     def live_fingerprints(self) -> dict[str, str]:
         """Fingerprint of the parameters that produce each symbol's live signal, read from the arm itself."""
@@ -88,20 +93,21 @@ class Host:
             raise RefusedError(f"epoch {epoch} is older than {self.epoch}: another rollout process took over")
 
     def _publish(self, params: StrategyParams, params_fingerprint: str) -> None:
-        done: list[tuple[SymbolPipeline, StrategyParams, str]] = []
+        """Second phase. The schedule, which alone can fail, was built in the first; should an arm raise
+        all the same, every arm gets its state back, whether it had changed or not."""
+        arms = [pipeline.arms[CANARY] for pipeline in self.pipelines.values()]
+        before = [arm.snapshot() for arm in arms]
         try:
-            for pipeline in self.pipelines.values():
-                arm = pipeline.arms[CANARY]
-                done.append((pipeline, arm.params, arm.fingerprint))
+            for arm in arms:
                 arm.change_params(params, params_fingerprint, self.clock_ns)
         except Exception:
-            for pipeline, old_params, old_fingerprint in reversed(done):
-                pipeline.arms[CANARY].change_params(old_params, old_fingerprint, self.clock_ns)
+            for arm, state in zip(arms, before, strict=True):
+                arm.restore(state)
             raise
 
     def _settle_on_edge(self) -> None:
         """Exactly between two windows nothing is mixed: the next window starts with what is in force now."""
         if self.clock_ns % self.measurement.window_ns() == 0:
-            self._edge_live = dict(self._live)
+            self._mark_edge()
             for pipeline in self.pipelines.values():
                 pipeline.arms[CANARY].start_window()

@@ -7,6 +7,7 @@ Invariants live here, so they also hold for parameters built in tests.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import date, time
 from typing import Any, ClassVar, Literal
@@ -18,6 +19,8 @@ from engine.errors import ConfigError
 from engine.strategy.ofi import BIN_NS, RING_BINS
 
 FINGERPRINT_DIGITS = 12
+
+_HOURS = re.compile(r"^(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d$")
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
@@ -137,10 +140,9 @@ class FusionParams:
 def parse_window(text: str) -> tuple[time, time]:
     """Return start and end of `HH:MM-HH:MM`. Raises ValueError if it is not of that form,
     or if both are equal: list the hours that are meant."""
-    try:
-        start, end = (time.fromisoformat(part) for part in text.split("-"))
-    except ValueError as error:
-        raise ValueError(f"schedule.windows must be of the form HH:MM-HH:MM, was {text!r}") from error
+    if not _HOURS.match(text):
+        raise ValueError(f"schedule.windows must be of the form HH:MM-HH:MM, was {text!r}")
+    start, end = (time.fromisoformat(part) for part in text.split("-"))
     if start == end:
         raise ValueError(f"schedule.windows must not start where they end, was {text!r}")
     return start, end
@@ -188,7 +190,9 @@ class MarketParams:
     __pydantic_config__: ClassVar = _STRICT
 
     def __post_init__(self) -> None:
-        _require(self.window_secs > 0, "market.window_secs", "> 0", self.window_secs)
+        ticks = self.window_secs * 1000 / _BIN_MS
+        whole = ticks >= 1 and abs(ticks - round(ticks)) < 1e-9
+        _require(whole, "market.window_secs", f"a positive multiple of {_BIN_MS / 1000}", self.window_secs)
         for name in ("min_trades_per_min", "min_quote_updates_per_sec", "min_volatility_bps", "min_volume_usd"):
             _require(getattr(self, name) >= 0, f"market.{name}", ">= 0", getattr(self, name))
         _require(self.max_spread_bps > 0, "market.max_spread_bps", "> 0", self.max_spread_bps)
@@ -268,9 +272,11 @@ def parse_params(text: str, expected_fingerprint: str) -> StrategyParams:
         params = msgspec.json.decode(text.encode(), type=StrategyParams, strict=True)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"parameters {expected_fingerprint}: {error}") from error
-    found = fingerprint(params)
+    found = digest(text)[:FINGERPRINT_DIGITS]
     if found != expected_fingerprint:
         raise ConfigError(f"parameters say they are {expected_fingerprint} but are {found}: refused")
+    if canonical_json(params) != text:
+        raise ConfigError(f"parameters {expected_fingerprint} hold a field that is not known here: refused")
     return params
 
 

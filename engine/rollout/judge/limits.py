@@ -31,7 +31,8 @@ def _crashes(evidence: Evidence, _: PairedWindows) -> float:
     boots = evidence.ops.get("service_boot")
     if boots is None or len(boots) < MIN_SCRAPES:
         return math.nan
-    return float(len({str(boot) for boot in boots if boot is not None}) - 1)
+    known = {str(boot) for boot in boots if boot is not None}
+    return float(len(known) - 1) if known else math.nan
 
 
 def _update_p99_ms(evidence: Evidence, _: PairedWindows) -> float:
@@ -40,8 +41,9 @@ def _update_p99_ms(evidence: Evidence, _: PairedWindows) -> float:
 
 def _loss_pct(_: Evidence, windows: PairedWindows) -> float:
     lost, trades = windows.values("lost")[0], windows.values("trades")[0]
-    seen = np.nansum(trades) + np.nansum(lost)
-    return float(np.nansum(lost) / seen * 100) if seen else math.nan
+    known = np.isfinite(lost) & np.isfinite(trades)
+    total = float(trades[known].sum() + lost[known].sum())
+    return float(lost[known].sum()) / total * 100 if total else math.nan
 
 
 def _cpu_pct(evidence: Evidence, _: PairedWindows) -> float:

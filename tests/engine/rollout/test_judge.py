@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.fft import dct
 
 from config.loader import CONFIG_DIR, load_programme
 from engine.rollout.evidence import Evidence, PairedWindows
@@ -46,9 +47,6 @@ def noise(blocks: int, seed: int = 1, phi: float = 0.0) -> Array:
     return shocks
 
 
-# --- statistics ---------------------------------------------------------------------------------------------
-
-
 def test_without_correlation_the_inflated_mean_is_the_t_test() -> None:
     values = np.array([1.0, -1.0] * 20) + 0.3
 
@@ -73,8 +71,6 @@ def test_variance_inflation_follows_its_formula() -> None:
 
 @pytest.mark.parametrize("n", [8, 9, 40, 171])
 def test_the_cosine_error_is_that_of_the_dct(n: int) -> None:
-    from scipy.fft import dct
-
     values = noise(n, seed=n, phi=0.4) + 2.0
     df = max(1, int(0.41 * n ** (2 / 3)))
 
@@ -110,9 +106,6 @@ def test_every_draw_takes_as_many_blocks_as_there_are() -> None:
     assert counts.shape == (50, 17)
     assert set(counts.sum(axis=1)) == {17.0}
     assert np.array_equal(counts, resampled_blocks(17, 3, 50, seed=1))
-
-
-# --- two series ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("levels", [EARLY, LAST], ids=["early", "last"])
@@ -271,8 +264,6 @@ def test_equal_distributions_are_hardly_ever_rolled_back() -> None:
 
     assert failed <= 5
 
-
-# --- evidence -----------------------------------------------------------------------------------------------
 
 SYMBOLS = ("BTCUSDT.x", "ETHUSDT.x")
 FINGERPRINTS = {"baseline": "b" * 12, "canary": "c" * 12}
@@ -445,7 +436,7 @@ def test_an_operations_column_that_is_nowhere_known_never_passes(column: str) ->
     assert overall(findings) is not Verdict.PASS
 
 
-def test_a_canary_that_is_worse_on_one_symbol_fails_and_names_it() -> None:
+def test_a_canary_that_is_worse_on_one_symbol_fails() -> None:
     given = evidence()
     worse = (given.windows["arm"] == "canary") & (given.windows["symbol"] == SYMBOLS[1])
     quality = np.where(worse, 2.0, given.windows["ofi_ic_250ms_sxy"]) + 0.01 * noise(len(worse))
@@ -481,8 +472,6 @@ def test_the_shipped_plan_splits_its_level_over_looks_and_conditions(weight: str
     assert compared == 6
     assert plan.judging.alpha_rollback / (compared * plan.stage(weight).slot_count) >= DEFAULT_SHARE
 
-
-# --- limits -------------------------------------------------------------------------------------------------
 
 MEMORY = Condition("Memory", "memory_mb", "limit", "gate", "lower", normal=2048, alarm=3072, unit="MB")
 UPTIME = Condition("Uptime", "uptime_pct", "limit", "gate", "higher", normal=99.9, alarm=99, unit="%")

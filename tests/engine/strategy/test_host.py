@@ -10,7 +10,7 @@ from engine.strategy.arm import Arm
 from engine.strategy.events import EventBatch, Instrument, Slice
 from engine.strategy.host import Deployment, Host
 from engine.strategy.ofi import FlowRing
-from engine.strategy.params import StrategyParams, canonical_json, fingerprint
+from engine.strategy.params import StrategyParams, canonical_json, digest, fingerprint
 from engine.strategy.pipeline import BASELINE, CANARY
 from tests.making import MEASUREMENT, T0, S, params_with
 
@@ -71,9 +71,15 @@ def test_apply_gives_every_canary_the_candidate_and_makes_it_live_where_wanted()
     assert host.epoch == 4
 
 
-BAD_WINDOW = params_with({"schedule.windows": ["25:00-26:00"]})
-ZONED_WINDOW = params_with({"schedule.enabled": True, "schedule.windows": ["09:00+01:00-12:00"]})
-BAD_HOLIDAY = params_with({"schedule.holidays": ["Christmas"]})
+def broken(old: str, new: str) -> Deployment:
+    """A deployment of text that was fingerprinted as it is, but that no parameters can be built from."""
+    text = canonical_json(SECOND)
+    assert old in text
+    changed = text.replace(old, new, 1)
+    return replace(deployment(SECOND, epoch=4), params=changed, fingerprint=digest(changed)[:12])
+
+
+WINDOWS = '"windows":["09:00-12:00"]'
 GOOD = deployment(SECOND, epoch=4)
 
 
@@ -81,9 +87,13 @@ GOOD = deployment(SECOND, epoch=4)
     ("wanted", "error"),
     [
         pytest.param(replace(GOOD, fingerprint="0" * 12), ConfigError, id="a wrong fingerprint"),
-        pytest.param(deployment(BAD_WINDOW, epoch=4), ConfigError, id="a bad schedule window"),
-        pytest.param(deployment(ZONED_WINDOW, epoch=4), ConfigError, id="a schedule window with a zone of its own"),
-        pytest.param(deployment(BAD_HOLIDAY, epoch=4), ConfigError, id="a bad holiday"),
+        pytest.param(broken(WINDOWS, '"windows":["25:00-26:00"]'), ConfigError, id="a bad schedule window"),
+        pytest.param(
+            broken(WINDOWS, '"windows":["09:00+01:00-12:00"]'),
+            ConfigError,
+            id="a schedule window with a zone of its own",
+        ),
+        pytest.param(broken('"holidays":[]', '"holidays":["Christmas"]'), ConfigError, id="a bad holiday"),
         pytest.param(replace(GOOD, live=("DOGEUSDT.binance_usdm",)), RefusedError, id="an unknown symbol"),
         pytest.param(replace(GOOD, epoch=2), RefusedError, id="an older epoch"),
         pytest.param(replace(GOOD, params="{}"), ConfigError, id="no parameters"),

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.strategy.mode import Activity, Mode, ModeManager, Reason, Schedule, market_is_active, parse_window
-from engine.strategy.params import ScheduleParams
+from engine.strategy.mode import Activity, Mode, ModeManager, Reason, Schedule, market_is_active
+from engine.strategy.params import ScheduleParams, parse_window
 from tests.making import T0, S, params_with
 
 EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
@@ -133,7 +133,7 @@ def test_the_hour_that_repeats_is_open_both_times() -> None:
     ],
 )
 def test_a_malformed_window_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"schedule window must .*was"):
+    with pytest.raises(ValueError, match=r"schedule.windows? must .*was"):
         parse_window(text)
 
 
