@@ -175,8 +175,9 @@ def _event_time(table: pa.Table, matching: str) -> Ints:
     event = _ints_of(table["ts_ns"])
     if matching not in table.column_names:
         return event
-    known = table[matching].is_valid().to_numpy()
-    filled = _ints_of(table[matching].fill_null(0))
+    column = table[matching].cast(pa.int64())
+    known = column.is_valid().to_numpy()
+    filled = _ints_of(column.fill_null(0))
     return np.where(known, filled, event)
 
 

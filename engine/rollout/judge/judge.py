@@ -6,7 +6,7 @@ condition never hides the others.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def _levels(plan: Plan, look: Look) -> Levels:
     compared = sum(condition.test != "limit" for condition in plan.conditions)
     share = plan.judging.alpha_rollback / max(1, compared * look.slot_count)
     advance = plan.judging.alpha_advance if look.is_last else None
-    return Levels(share, advance, plan.judging.min_blocks)
+    return Levels(share, advance, plan.judging.min_blocks, plan.judging.alpha_advance)
 
 
 def _judge_data(plan: Plan, evidence: Evidence, windows: PairedWindows) -> Finding:
@@ -95,7 +95,7 @@ def _judge_paired(
     values = _block_values(condition.metric, plan, windows)
     tolerance, higher = condition.tolerance_pct / 100, condition.direction == "higher"
     symbols = len(evidence.symbols)
-    half = Levels(levels.rollback / 2 if symbols > 1 else levels.rollback, levels.advance, levels.min_blocks)
+    half = replace(levels, rollback=levels.rollback / 2 if symbols > 1 else levels.rollback)
     pooled = compare(values[CANARY].mean(axis=0), values[BASELINE].mean(axis=0), tolerance, higher, half)
     worst = _worst_symbol(values, tolerance, higher, half, symbols) if symbols > 1 else None
     if worst is not None and pooled.verdict is not Verdict.FAIL:
@@ -108,7 +108,7 @@ def _worst_symbol(
     values: Array, tolerance: float, higher: bool, levels: Levels, symbols: int
 ) -> tuple[int, PairedResult] | None:
     """The first symbol that fails on its own at its share of the level, if any."""
-    share = Levels(levels.rollback / symbols, None, levels.min_blocks)
+    share = replace(levels, rollback=levels.rollback / symbols, advance=None)
     for index in range(symbols):
         result = compare(values[CANARY, index], values[BASELINE, index], tolerance, higher, share)
         if result.verdict is Verdict.FAIL:

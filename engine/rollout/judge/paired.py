@@ -40,15 +40,18 @@ class PairedResult:
     identical: bool = False
     percent_is_defined: bool = False
     more_blocks: int | None = None
+    level: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Error probabilities of one comparison at one look. `advance` is None before the stage's end."""
+    """Error probabilities of one comparison at one look. `advance` is None before the stage's end;
+    `interval` is that of each end of the interval that is shown."""
 
     rollback: float
     advance: float | None
     min_blocks: int
+    interval: float = 0.05
 
 
 def compare(canary: Array, baseline: Array, tolerance: float, higher_is_better: bool, levels: Levels) -> PairedResult:
@@ -69,12 +72,13 @@ def compare(canary: Array, baseline: Array, tolerance: float, higher_is_better: 
     good = 1.0 if higher_is_better else -1.0
     z = good * (c - b) + tolerance * np.sign(mean_b) * b
     interval = cosine_mean(c - b)
-    half = interval.bound(0.05)
+    half = interval.bound(levels.interval)
     verdict = _verdict(z, levels)
     return PairedResult(
         verdict, mean_c, mean_b, mean_c - mean_b, interval.mean - half, interval.mean + half, margin, n,
         percent_is_defined=abs(inflated_mean(b).t) >= STRONG_BASELINE_T,
         more_blocks=_more_blocks(inflated_mean(z), margin) if verdict is Verdict.INCONCLUSIVE else None,
+        level=levels.interval,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def _paired_conclusion(condition: Condition, result: PairedResult, block_s: int)
     loss = f"a loss of {condition.tolerance_pct:g} %"
     match result.verdict:
         case Verdict.PASS:
-            return f"{loss} is excluded"
+            return f"{loss} is excluded at the {100 * result.level:g} % level"
         case Verdict.FAIL:
             return f"it is worse by more than the tolerated {condition.tolerance_pct:g} %"
     if condition.role == "guard":

@@ -1,0 +1,71 @@
+"""Raw captures: the wire messages of combined streams, read back as a market."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.adapters.replay import RecordedMarket
+from engine.errors import FeedError
+from engine.strategy.events import TRADE
+
+T = 1_723_161_256_000
+
+
+def trade(number: int, event_ms: int, price: str, qty: str, buyer_is_maker: bool) -> str:
+    data = {"e": "trade", "E": event_ms + 1, "T": event_ms, "s": "BTCUSDT", "t": number, "p": price, "q": qty}
+    return json.dumps({"stream": "btcusdt@trade", "data": {**data, "m": buyer_is_maker}})
+
+
+SPOT = [
+    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","s":"BTCUSDT","b":[],"a":[]}}',
+    '{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"100.0","B":"2.0","a":"100.1","A":"3.0"}}',
+    trade(7, T, "100.1", "0.5", buyer_is_maker=False),
+    trade(8, T + 80, "100.0", "1", buyer_is_maker=True),
+]
+
+
+def capture(folder: Path, lines: list[str]) -> Path:
+    path = folder / "spot__btcusdt_20240808.gz"
+    stamped = "".join(f"{(T - 1300) * 10**6 + i * 10**7} {line}\n" for i, line in enumerate(lines))
+    path.write_bytes(gzip.compress(stamped.encode()))
+    return path
+
+
+def test_trades_and_best_quotes_are_read_and_the_rest_is_left_alone(tmp_path: Path) -> None:
+    capture(tmp_path, SPOT)
+
+    market = RecordedMarket(tmp_path)
+    rows = [row for piece in market.slices() for batch in piece.batches.values() for row in batch]
+
+    assert [item.symbol for item in market.instruments()] == ["BTCUSDT.binance_spot"]
+    trades = [row for row in rows if row[0] == TRADE]
+    assert [(row[2], row[3], row[4], row[6]) for row in trades] == [(100.1, 0.5, 1.0, 7), (100.0, 1.0, -1.0, 8)]
+    assert trades[0][1] == T * 10**6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(lambda raw: raw[:-12], "truncated", id="cut short"),
+        pytest.param(
+            lambda raw: gzip.compress(b'1 {"stream":"btcusdt@trade","data":{"s":\n'), "line 1", id="half a message"
+        ),
+    ],
+)
+def test_a_damaged_capture_is_refused_by_name(tmp_path: Path, spoil: object, said: str) -> None:
+    path = capture(tmp_path, SPOT)
+    path.write_bytes(spoil(path.read_bytes()))  # type: ignore[operator]
+
+    with pytest.raises(FeedError, match=said) as refusal:
+        RecordedMarket(tmp_path)
+
+    assert path.name in str(refusal.value)
+
+
+def test_the_raw_captures_of_set_a_are_the_normalised_set(set_a: Path) -> None:
+    raw, normalised = RecordedMarket(set_a.parents[1] / "raw" / set_a.name), RecordedMarket(set_a)
+
+    assert raw.instruments() == normalised.instruments()
+    assert (raw.start_ns, raw.end_ns) == (normalised.start_ns, normalised.end_ns)
