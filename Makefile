@@ -33,6 +33,7 @@ check: $(STAMP) ## format, lint, types, architecture
 
 bench: $(STAMP) ## measurements, one JSON line each
 	@$(BIN)/python -m benchmarks.market_calibration
+	@$(BIN)/python -m benchmarks.rehearsal_outcomes --count 5
 
 up: $(STAMP) ## a rehearsal that asks you at each stage, in the terminal and in the Prefect page
 	@$(BIN)/graygate rehearse --approve ask $(if $(FEED),--feed $(FEED))

@@ -34,7 +34,7 @@ Rollout = Annotated[str | None, typer.Option("--rollout", help="Name of the roll
 def rehearse(
     feed: Annotated[Path | None, typer.Option(help="Folder of a recorded market; simulated if not given.")] = None,
     candidate: Annotated[Path | None, typer.Option(help="Configuration to release at every stage.")] = None,
-    plan: Annotated[Path, typer.Option(help="Rollout plan.")] = Path("config/rehearsal.yaml"),
+    plan: Annotated[Path | None, typer.Option(help="Rollout plan; config/rehearsal.yaml if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 1,
     speed: Annotated[float | None, typer.Option(help="Times real time, 0 for as fast as possible.")] = None,
     approve: Annotated[str, typer.Option(help="ask: terminal and Prefect page; auto: rehearsals only.")] = "ask",
@@ -47,10 +47,10 @@ def rehearse(
     Example: graygate rehearse --feed FOLDER --approve auto
     """
     from engine.adapters.session import Session
-    from tasks.planning import plan_rollout
+    from tasks.planning import default_plan, plan_rollout
 
     folder = plan_rollout(
-        home=home, plan_path=plan, candidate=candidate, feed=feed, seed=seed, speed=speed,
+        home=home, plan_path=plan or default_plan(), candidate=candidate, feed=feed, seed=seed, speed=speed,
         approve=approve, language=language, environment=dict(os.environ), requester=os.environ.get("USER", "unknown"),
     )  # fmt: skip
     _run(Session(home, folder), as_json)

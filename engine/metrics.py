@@ -1,6 +1,11 @@
-"""The catalogue of exported metrics: the service writes these names, the collector reads them."""
+"""What crosses the wire between the service and the rollout: metric names and the bins of histograms."""
 
-LOOP_BUCKETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+HIST_LOW = -5.0
+HIST_STEP = 0.1
+HIST_BINS = 102
+"""Bins of a window's z histogram: 100 of 0.1 from -5 to 5, and one more on each side for what lies outside."""
+
+UPDATE_BUCKETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 PARAMS_UPDATE_MS = "strategy_params_update_duration_ms"
 PARAMS_UPDATE_FAILURES = "strategy_params_update_failures"

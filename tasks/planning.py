@@ -14,7 +14,7 @@ from config.loader import FeedSettings, Programme, Release, load_programme
 from engine.adapters.feeds import Feed, FeedSpec, first_whole_second_ns, open_feed
 from engine.adapters.journal_file import FileJournal
 from engine.adapters.parquet_store import write_durably
-from engine.adapters.processes import pid_of, stop
+from engine.adapters.processes import ROOT, pid_of, stop
 from engine.clock import NS_PER_S, SystemClock
 from engine.errors import ConfigError, FeedError, RefusedError
 from engine.rollout.journal import RecordType
@@ -27,6 +27,12 @@ from engine.strategy.records import Measurement
 APPROVE_MODES = ("ask", "auto")
 LANGUAGES = ("en", "zh")
 MARGIN_S = 2
+
+
+def default_plan() -> Path:
+    """The shipped rehearsal, by its short name where the working folder has it."""
+    short = Path("config/rehearsal.yaml")
+    return short if short.exists() else ROOT / short
 
 
 def plan_rollout(

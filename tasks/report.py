@@ -14,6 +14,7 @@ import numpy as np
 from engine.adapters.parquet_store import write_durably
 from engine.clock import NS_PER_S
 from engine.rollout.decision import Action
+from engine.rollout.evidence import Evidence
 from engine.rollout.journal import Record, RecordType
 from engine.rollout.judge.judge import histograms_for_charts, series_for_charts
 from engine.rollout.plan import Stage
@@ -83,15 +84,6 @@ def stage_view(
     """Gather what a stage's page shows."""
     state = wiring.state().stage(stage.name)
     evidence = load_evidence(wiring, stage, slot)
-    conditions = {condition.metric: condition for condition in wiring.plan.conditions}
-    series = tuple(
-        Series(
-            conditions[metric].name, metric, baseline, canary, wiring.plan.judging.block_s,
-            conditions[metric].tolerance_pct or 0.0, conditions[metric].direction == "higher",
-        )
-        for metric, (baseline, canary) in series_for_charts(wiring.plan, evidence).items()
-    )  # fmt: skip
-    distributions = tuple(Distribution(name, *histograms_for_charts(evidence, name)) for name in ("ofi", "cvd"))
     return StageReport(
         rollout=wiring.spec.rollout,
         plan=wiring.plan.name,
@@ -116,9 +108,25 @@ def stage_view(
         action=action.value,
         drill=_drill_sentence(state),
         evidence_digest=state.evidence_digest or "",
-        series=series,
-        distributions=distributions,
+        series=_series(wiring, evidence),
+        distributions=tuple(Distribution(name, *histograms_for_charts(evidence, name)) for name in ("ofi", "cvd")),
         modes=_mode_tracks(wiring, stage),
+    )
+
+
+def _series(wiring: Wiring, evidence: Evidence) -> tuple[Series, ...]:
+    conditions = {condition.metric: condition for condition in wiring.plan.conditions}
+    return tuple(
+        Series(
+            condition=conditions[metric].name,
+            metric=metric,
+            baseline=baseline,
+            canary=canary,
+            block_s=wiring.plan.judging.block_s,
+            tolerance_pct=conditions[metric].tolerance_pct or 0.0,
+            higher_is_better=conditions[metric].direction == "higher",
+        )
+        for metric, (baseline, canary) in series_for_charts(wiring.plan, evidence).items()
     )
 
 

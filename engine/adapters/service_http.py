@@ -20,7 +20,7 @@ def make_app(runtime: Runtime) -> Starlette:
     registry = CollectorRegistry()
     registry.register(HostCollector(runtime.host, lambda: runtime.log.count, lambda: runtime.alerts))
     updates = Histogram(
-        names.PARAMS_UPDATE_MS, names.HELP[names.PARAMS_UPDATE_MS], buckets=names.LOOP_BUCKETS_MS, registry=registry
+        names.PARAMS_UPDATE_MS, names.HELP[names.PARAMS_UPDATE_MS], buckets=names.UPDATE_BUCKETS_MS, registry=registry
     )
 
     async def healthz(_: Request) -> Response:

@@ -9,12 +9,9 @@ average absolute return that does not depend on the arm.
 from collections import deque
 from dataclasses import dataclass, field
 
-CLIP = 3.0
+from engine.metrics import HIST_BINS, HIST_LOW, HIST_STEP
 
-HIST_LOW = -5.0
-HIST_STEP = 0.1
-HIST_BINS = 102
-"""100 bins of 0.1 from -5 to 5, with one more on each side for what lies outside."""
+CLIP = 3.0
 
 
 def clip(x: float) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.metrics import HIST_BINS, HIST_STEP
 from engine.rollout.evidence import Evidence, PairedWindows, in_blocks
 from engine.rollout.judge import sentences
 from engine.rollout.judge.distribution import compare_histograms
@@ -21,9 +22,6 @@ from engine.rollout.plan import Condition, Plan, Stage
 from engine.rollout.verdict import Finding, Verdict
 
 Array = NDArray[np.float64]
-
-HIST_BINS = 102
-HIST_STEP = 0.1
 
 BASELINE, CANARY = 0, 1
 
