@@ -55,6 +55,7 @@ class SymbolPipeline:
         self._quote: Quote | None = None
         self._last_trade_id: int | None = None
         self._now_ns: int | None = None
+        self._begun_ns = 0
         self._quotes_this_tick = 0
         self._counts = Counts()
 
@@ -62,7 +63,7 @@ class SymbolPipeline:
         """Fold what arrived up to `clock_ns` (a multiple of the tick); return the windows it closed."""
         closed: list[WindowRecord] = []
         if self._now_ns is None:
-            self._now_ns = clock_ns - TICK_NS
+            self._now_ns = self._begun_ns = clock_ns - TICK_NS
         while self._now_ns + TICK_NS < clock_ns:
             closed += self._tick(self._now_ns + TICK_NS)
         if batch is not None:
@@ -148,6 +149,7 @@ class SymbolPipeline:
             arm.score(index, outcome, values[2 * position], values[2 * position + 1])
 
     def _close_window(self, end_ns: int, mid: float | None) -> list[WindowRecord]:
+        """Return both arms' records; nothing for a window that was not heard from its start."""
         self._counts.late += self._ring.late_count
         self._ring.late_count = 0
         start_ns = end_ns - self._measurement.window_ns()
@@ -155,4 +157,4 @@ class SymbolPipeline:
             arm.close_window(self.instrument.symbol, start_ns, end_ns, self._counts, mid) for arm in self.arms.values()
         ]
         self._counts = Counts()
-        return records
+        return records if start_ns >= self._begun_ns else []
