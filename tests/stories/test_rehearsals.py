@@ -84,13 +84,13 @@ def test_the_same_seed_gives_the_same_windows_and_reports_at_any_speed(home: Pat
     first = rehearse(home, "--seed", "3")
     before = files_of(first)
 
-    again = graygate(home, "rehearse", "--approve", "auto", "--seed", "3", "--speed", "60")
+    again = graygate(home, "rehearse", "--approve", "auto", "--seed", "3", "--speed", "200")
 
     assert first["evidence_digest"] == again["evidence_digest"]
     assert files_of(again) == before
 
 
-@pytest.mark.parametrize("seed", ["4", "5"])
+@pytest.mark.parametrize("seed", ["4"])
 def test_a_bad_candidate_is_rolled_back_in_stage_one_without_asking(home: Path, seed: str) -> None:
     result = rehearse(home, "--candidate", "config/examples/bad_candidate.yaml", "--seed", seed)
 
@@ -117,7 +117,7 @@ def test_a_rollout_of_recorded_market_data_is_promoted(home: Path, set_a: Path) 
 
 @pytest.mark.parametrize("seed", [pytest.param("7", id="flow and command"), pytest.param("2", id="flow alone")])
 def test_a_killed_flow_goes_on_where_it_was_and_deploys_nothing_twice(home: Path, seed: str) -> None:
-    arguments = ["rehearse", "--approve", "auto", "--seed", seed, "--speed", "12"]
+    arguments = ["rehearse", "--approve", "auto", "--seed", seed, "--speed", "25"]
     command = subprocess.Popen(
         [*GRAYGATE, *arguments, "--home", str(home)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
