@@ -1,11 +1,14 @@
-"""Charts as SVG text, byte-identical for the same input on every machine.
+"""Charts as SVG text, byte-identical for the same input.
 
 Fonts are named, not embedded: the browser draws the text. Colour is never the only sign.
 """
 
+import functools
 import io
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+P = ParamSpec("P")
 
 COLOURS = {Verdict.PASS: "#1a7f4b", Verdict.INCONCLUSIVE: "#9a6700", Verdict.FAIL: "#b42318"}
 MARKERS = {Verdict.PASS: "o", Verdict.INCONCLUSIVE: "s", Verdict.FAIL: "X"}
 BASELINE_COLOUR = "#6b7280"
 CANARY_COLOUR = "#1d4ed8"
+QUIET_COLOUR = "#dbe6fb"
 REACH = 6.0
 """The verdict chart shows this many tolerances to each side; what lies beyond ends in an arrow at the edge."""
 
@@ -31,6 +36,7 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "graygate",
     "font.family": ["DejaVu Sans", "Noto Sans CJK SC"],
     "font.size": 9,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9ca3af",
@@ -40,6 +46,28 @@ STYLE: dict[str, Any] = {
 }
 
 
+TICK_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800)
+MAX_TICKS = 7
+MAX_COLUMNS = 400
+"""More windows than this are averaged before they are drawn: the page shows no more pixels anyway."""
+
+
+def _styled(draw: Callable[P, str | None]) -> Callable[P, str | None]:
+    """Draw in our style alone, whatever the machine's or the caller's settings are, and leave those as they were."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str | None:
+        import matplotlib as mpl
+
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@_styled
 def verdict_chart(findings: tuple[Finding, ...], labels: dict[str, str]) -> str | None:
     """Difference of each compared metric in units of its tolerance; left of -1 is worse than tolerated.
 
@@ -59,7 +87,7 @@ def verdict_chart(findings: tuple[Finding, ...], labels: dict[str, str]) -> str 
     axes.set_xlim(-REACH, REACH)
     axes.set_xlabel(labels["chart_tolerances"])
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=9)
     return _svg(figure)
 
 
@@ -67,9 +95,6 @@ def _in_tolerances(finding: Finding) -> tuple[float, float, float] | None:
     """Estimate, lower and upper end in tolerances, better to the right. None if not comparable."""
     if finding.value is None or finding.low is None or finding.high is None or not finding.limit:
         return None
-    if finding.unit == "sd":
-        value, low, high = (-part / finding.limit for part in (finding.value, finding.high, finding.low))
-        return value, low, high
     scale = abs(finding.limit)
     sign = 1.0 if finding.limit < 0 else -1.0
     ends = sorted((sign * finding.low / scale, sign * finding.high / scale))
@@ -88,13 +113,14 @@ def _draw_row(axes: "Axes", position: int, finding: Finding) -> None:
             axes.plot([end], [position], marker=arrow, color=colour, markersize=7, clip_on=False)
 
 
+@_styled
 def series_chart(series: Series, start_ns: int, labels: dict[str, str]) -> str | None:
-    """Cumulative sum of both arms over market time, and the running mean difference below. None without blocks."""
+    """Cumulative sum of both arms over market time, the gap between them shaded. None below two paired blocks."""
     both = np.isfinite(series.baseline) & np.isfinite(series.canary)
     if both.sum() < 2:
         return None
-    ends = np.array([start_ns / 1e9 + (i + 1) * series.block_s for i in np.flatnonzero(both)])
-    times = np.array([_number(datetime.fromtimestamp(t, UTC)) for t in ends])
+    start_s = start_ns / 1e9
+    times = start_s + (np.flatnonzero(both) + 1) * series.block_s
     figure, axes = _figure(7.6, 2.5)
     axes.plot(
         times,
@@ -113,15 +139,15 @@ def series_chart(series: Series, start_ns: int, labels: dict[str, str]) -> str |
         alpha=0.10,
         linewidth=0,
     )
-    axes.xaxis_date()
     axes.set_ylabel(labels["chart_cumulative"])
-    _time_axis(axes, labels)
+    _time_axis(axes, start_s, start_s + len(both) * series.block_s, labels)
     _legend(axes)
     return _svg(figure)
 
 
+@_styled
 def distribution_chart(distribution: Distribution, labels: dict[str, str]) -> str | None:
-    """Share of z-scores per quarter of a standard deviation, both arms. None without samples."""
+    """Share of z-scores per bin of 0.2, both arms. None without samples."""
     if not distribution.baseline.sum() or not distribution.canary.sum():
         return None
     figure, axes = _figure(7.6, 2.3)
@@ -146,57 +172,65 @@ def _coarse(counts: Array) -> tuple[Array, Array]:
     return edges, joined / joined.sum()
 
 
+@_styled
 def mode_chart(modes: tuple[ModeTrack, ...], start_ns: int, window_s: int, labels: dict[str, str]) -> str | None:
-    """When each symbol's canary arm was active. None without windows."""
-    shown = [track for track in modes if len(track.active_share)]
+    """Share of time each symbol's canary arm was active, as height; a missing window is blank. None without windows."""
+    shown = [track for track in modes if np.isfinite(track.active_share).any()]
     if not shown:
         return None
+    start_s = start_ns / 1e9
+    end_s = start_s + max(len(track.active_share) for track in shown) * window_s
     figure, axes = _figure(7.6, 0.9 + 0.34 * len(shown))
     for position, track in enumerate(reversed(shown)):
-        start = datetime.fromtimestamp(start_ns / 1e9, UTC)
-        end = datetime.fromtimestamp(start_ns / 1e9 + len(track.active_share) * window_s, UTC)
-        axes.imshow(
-            track.active_share[None, :], aspect="auto", cmap="Blues", vmin=-0.15, vmax=1.2, interpolation="nearest",
-            extent=(_number(start), _number(end), position - 0.36, position + 0.36),
-        )  # fmt: skip
-    axes.xaxis_date()
+        share, edges = _thinned(track.active_share, window_s)
+        floor = position - 0.36
+        ceiling = np.where(np.isfinite(share), floor + 0.72, np.nan)
+        axes.stairs(ceiling, start_s + edges, baseline=floor, fill=True, color=QUIET_COLOUR)
+        axes.stairs(floor + 0.72 * share, start_s + edges, baseline=floor, fill=True, color=CANARY_COLOUR)
     axes.set_yticks(range(len(shown)), [f"{t.symbol} ({t.transitions})" for t in reversed(shown)])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.tick_params(axis="y", length=0)
-    _time_axis(axes, labels)
+    _time_axis(axes, start_s, end_s, labels)
     return _svg(figure)
 
 
-def _number(at: datetime) -> float:
-    from matplotlib.dates import date2num
-
-    return float(date2num(at))
+def _thinned(share: Array, window_s: int) -> tuple[Array, Array]:
+    """Means of neighbouring windows, at most MAX_COLUMNS, and their edges in seconds; NaN where all are missing."""
+    per_column = -(-len(share) // MAX_COLUMNS)
+    starts = np.arange(0, len(share), per_column)
+    known = np.isfinite(share)
+    counts = np.add.reduceat(known.astype(np.float64), starts)
+    sums = np.add.reduceat(np.where(known, share, 0.0), starts)
+    means = np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    return means, np.append(starts, len(share)) * float(window_s)
 
 
 def _legend(axes: "Axes") -> None:
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
 
 
-def _time_axis(axes: "Axes", labels: dict[str, str]) -> None:
-    from matplotlib.dates import AutoDateLocator, DateFormatter
-
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=7, tz=UTC))
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if high - low < 1.0 else "%m-%d %H:%M", tz=UTC))
+def _time_axis(axes: "Axes", start_s: float, end_s: float, labels: dict[str, str]) -> None:
+    """Ticks on round times; the date is written where the axis is longer than a day."""
+    span_s = end_s - start_s
+    step = next((step for step in TICK_STEPS_S if span_s / step <= MAX_TICKS), span_s)
+    ticks = np.arange(np.ceil(start_s / step) * step, end_s + 1e-6, step)
+    pattern = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span_s > 86400 else "%H:%M:%S" if step < 60 else "%H:%M"
+    axes.set_xlim(start_s, end_s)
+    axes.set_xticks(ticks, [datetime.fromtimestamp(tick, UTC).strftime(pattern) for tick in ticks])
     axes.set_xlabel(labels["chart_time"])
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update(STYLE)
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
 def _svg(figure: "Figure") -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    figure.savefig(
+        buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), transparent=True
+    )
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r'<g id="[\w.]+">', "<g>", text[text.index("<svg") :])  # several drawings share a page: no twin ids

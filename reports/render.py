@@ -8,13 +8,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from engine.clock import NS_PER_S
+from engine.rollout.decision import Action
 from engine.rollout.judge.sentences import duration
-from engine.rollout.verdict import Finding
+from engine.rollout.verdict import Finding, Verdict
 from reports import charts
 from reports.labels import LABELS, Language
-from reports.model import FinalReport, StageReport
+from reports.model import Decision, FinalReport, StageReport
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ def render_final(report: FinalReport, language: Language) -> tuple[str, str]:
         "t": labels,
         "language": language,
         "report": report,
+        "decisions": [
+            replace(decision, action=labels.get(f"decision_{decision.action}", decision.action))
+            for decision in report.decisions
+        ],
         "headline": labels[f"outcome_{report.outcome}"],
         "rows": rows,
         "banners": _banners(report.is_simulated, report.kind, labels),
@@ -54,14 +62,15 @@ def _stage_page(report: StageReport, labels: dict[str, str]) -> dict[str, Any]:
     blocking = [finding for finding in report.findings if finding.blocks_advance]
     return {
         "report": report,
-        "headline": f"{labels['stage']} {report.stage}: {report.verdict.name}. {labels[f'next_{report.action}']}",
+        "headline": f"{labels['stage']} {report.stage}: {report.verdict.name}. {_what_next(report, labels)}",
         "badge": report.verdict.name.lower(),
         "banners": _banners(report.is_simulated, report.kind, labels),
         "blocking": sorted(blocking, key=lambda finding: -finding.verdict),
+        "nothing_blocks": labels["nothing_blocks" if report.verdict is Verdict.PASS else "nothing_judged"],
         "findings": [_worded(finding) for finding in report.findings],
-        "changes": sorted(report.params_changes.items()),
+        "changes": [(name, [_value(side) for side in both]) for name, both in sorted(report.params_changes.items())],
         "span": f"{_utc(report.start_ns)} – {_utc(report.end_ns)}",
-        "length": duration((report.end_ns - report.start_ns) / 1e9),
+        "length": _length(report, labels),
         "charts": _charts(report, labels),
     }
 
@@ -71,21 +80,46 @@ def _worded(finding: Finding) -> Finding:
     return replace(finding, sentence=finding.sentence.removeprefix(f"{finding.condition}: "))
 
 
-def _stage_row(name: str, stage: StageReport | None, decision: Any, labels: dict[str, str]) -> dict[str, Any]:
+def _stage_row(
+    name: str, stage: StageReport | None, decision: Decision | None, labels: dict[str, str]
+) -> dict[str, Any]:
     if stage is None:
         return {"name": name, "reached": False, "verdict": labels["not_reached"]}
-    by = "–" if decision is None else labels["automatic"] if decision.is_automatic else decision.by
     return {
         "name": name,
         "reached": True,
         "weight": stage.weight_pct,
         "symbols": f"{len(stage.symbols)} {labels['of']} {stage.all_symbol_count}",
-        "length": duration((stage.end_ns - stage.start_ns) / 1e9),
+        "length": _length(stage, labels),
         "windows": stage.windows,
         "verdict": stage.verdict.name,
         "badge": stage.verdict.name.lower(),
-        "by": by,
+        "by": _decided_by(stage, decision, labels),
     }
+
+
+def _what_next(report: StageReport, labels: dict[str, str]) -> str:
+    """A failure rolls back by itself; any other rollback was a person's."""
+    at_once = report.action == Action.ROLL_BACK and report.verdict is Verdict.FAIL
+    return labels["next_roll_back_at_once" if at_once else f"next_{report.action}"]
+
+
+def _decided_by(stage: StageReport, decision: Decision | None, labels: dict[str, str]) -> str:
+    if stage.verdict is Verdict.FAIL:
+        return labels["automatic"]
+    if decision is None:
+        return ABSENT
+    return labels["automatic"] if decision.is_automatic else decision.by
+
+
+def _length(report: StageReport, labels: dict[str, str]) -> str:
+    number, unit = duration((report.end_ns - report.start_ns) / NS_PER_S).split(" ")
+    return f"{number} {labels[f'unit_{unit}']}"
+
+
+def _value(text: str) -> str:
+    """A parameter's value as shown; one that is not set reads as absent, not as a word of Python."""
+    return ABSENT if text in ("", "None", "nan") else text
 
 
 def _charts(report: StageReport, labels: dict[str, str]) -> list[Chart]:

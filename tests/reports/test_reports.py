@@ -4,8 +4,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from engine.rollout.verdict import Finding, Verdict
 from reports.labels import LABELS
@@ -118,8 +120,28 @@ def test_hostile_text_stays_text(text: str) -> None:
 
     for page in (html, final_html):
         assert "<script" not in page
-        assert "onerror=alert" not in page or "&#34;&gt;&lt;img" in page
-        assert "<td>49</td>" not in page
+        assert "<img" not in page
+        assert escape(text) in page
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text_in_markdown(text: str) -> None:
+    _, markdown = render_final(a_rollout(comment=text), "en")
+
+    assert not re.search(r"(?<!\\)<(?:script|img)", markdown)
+    assert "| 49 |" not in markdown
+    row = next(line for line in markdown.splitlines() if line.startswith("| 10pct | hold |"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
+
+
+@pytest.mark.parametrize("name", ["P&L in $", "$x$", r"$\bad{$"])
+def test_a_name_with_dollar_signs_is_drawn_as_written(name: str) -> None:
+    stage = a_stage()
+    renamed = tuple(replace(finding, condition=name) for finding in stage.findings)
+
+    html, _ = render_stage(replace(stage, findings=renamed), "en")
+
+    assert f"{escape(name)}  PASS" in html
 
 
 def test_a_table_cell_cannot_be_broken_out_of() -> None:
@@ -143,6 +165,61 @@ def test_a_missing_number_is_not_printed_as_nan_or_none() -> None:
 
     assert not re.search(r"\b(?:nan|None)\b", without_drawings(html) + markdown)
     assert "Nothing to draw yet" in html
+
+
+def test_a_parameter_that_is_not_set_is_shown_as_absent() -> None:
+    html, markdown = render_stage(replace(a_stage(), params_changes={"throttle": ("None", "0.5")}), "en")
+
+    assert "<code>–</code>" in html
+    assert "| throttle | – | 0.5 |" in markdown
+
+
+@pytest.mark.parametrize("findings", [(), a_stage().findings[2:]], ids=["nothing measured", "guards only"])
+def test_a_stage_without_a_judged_gate_never_says_that_every_gate_passed(findings: tuple[Finding, ...]) -> None:
+    stage = replace(a_stage(Verdict.INCONCLUSIVE), findings=findings, action="hold")
+
+    for page in render_stage(stage, "en"):
+        assert LABELS["en"]["nothing_blocks"] not in page
+        assert LABELS["en"]["nothing_judged"] in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        pytest.param(Verdict.FAIL, "next_roll_back_at_once", id="a failure asks nobody"),
+        pytest.param(Verdict.PASS, "next_roll_back", id="a person rolls back what passed"),
+    ],
+)
+def test_the_headline_says_who_wanted_the_rollback(verdict: Verdict, sentence: str) -> None:
+    html, _ = render_stage(replace(a_stage(verdict), action="roll_back"), "en")
+
+    assert f"{verdict.name}. {LABELS['en'][sentence]}</h1>" in html
+
+
+def test_a_stage_that_failed_was_decided_automatically() -> None:
+    failed = replace(a_rollout(), stages=(a_stage(Verdict.FAIL),), decisions=(), outcome="rolled_back")
+
+    _, markdown = render_final(failed, "en")
+
+    assert "| FAIL | automatic |" in markdown
+
+
+def test_a_missing_window_is_blank_and_a_track_of_missing_windows_is_not_drawn() -> None:
+    gone = ModeTrack("ETHUSDT.simulated", np.full(3, np.nan), 0)
+
+    html, _ = render_stage(replace(a_stage(), modes=(gone,)), "en")
+
+    assert f"Nothing to draw yet: {LABELS['en']['chart_modes']}" in html
+
+
+def test_drawing_leaves_the_callers_plot_settings_alone_and_does_not_read_them() -> None:
+    plain = render_stage(a_stage(), "en")
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "theirs"}):
+        under_theirs = render_stage(a_stage(), "en")
+        kept = matplotlib.rcParams["svg.hashsalt"]
+
+    assert under_theirs == plain
+    assert kept == "theirs"
 
 
 def test_both_languages_have_the_same_labels() -> None:
