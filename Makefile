@@ -24,7 +24,7 @@ test: $(STAMP) ## all tests
 	@$(BIN)/python -m pytest
 
 test-fast: $(STAMP) ## the tests that need no Prefect server, in seconds
-	@$(BIN)/python -m pytest -m "not prefect"
+	@$(BIN)/python -m pytest -m "not prefect and not slow"
 
 check: $(STAMP) ## format, lint, types, architecture
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

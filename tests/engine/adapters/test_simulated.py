@@ -156,6 +156,7 @@ def test_a_market_that_cannot_be_is_refused(seed: int, tickers: list[str], durat
         SimulatedMarket(seed, tickers, MIDNIGHT_NS, duration_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ticker", MAJORS)
 def test_fresh_flow_predicts_and_old_flow_hardly_does(ticker: str) -> None:
     found = simulated((1, 2, 3))[f"{ticker}.simulated"]
@@ -203,6 +204,7 @@ def set_a() -> Path:
     return SET_A
 
 
+@pytest.mark.slow
 def test_statistics_lie_near_those_of_set_a(set_a: Path) -> None:
     real, made = recorded(set_a), simulated((1, 2, 3, 4))
 
