@@ -1,7 +1,6 @@
 """Processes of one machine: start them, know whether they live, stop them."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -175,8 +173,3 @@ def _until(holds: Callable[[], bool], seconds: float) -> bool:
             return True
         time.sleep(0.1)
     return holds()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file this program wrote; {} if there is none."""
-    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -69,9 +69,7 @@ class Host:
         symbols or, if one refuses, on none. Raises ConfigError or RefusedError with nothing changed.
         """
         self._check_epoch(wanted.epoch)
-        unknown = sorted(set(wanted.live) - set(self.pipelines))
-        if unknown:
-            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
+        self._check_symbols(wanted.live)
         params = parse_params(wanted.params, wanted.fingerprint)
         self._publish(params, wanted.fingerprint)
         self._live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.pipelines}
@@ -81,12 +79,15 @@ class Host:
     def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
         """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""
         self._check_epoch(epoch)
-        unknown = sorted(set(symbols or ()) - set(self.pipelines))
-        if unknown:
-            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
+        self._check_symbols(symbols or ())
         self._live |= dict.fromkeys(self.pipelines if symbols is None else symbols, BASELINE)
         self.epoch = max(self.epoch, epoch)
         self._settle_on_edge()
+
+    def _check_symbols(self, symbols: Sequence[str]) -> None:
+        unknown = sorted(set(symbols) - set(self.pipelines))
+        if unknown:
+            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch < self.epoch:
