@@ -5,6 +5,9 @@ HIST_STEP = 0.1
 HIST_BINS = 102
 """Bins of a window's z histogram: 100 of 0.1 from -5 to 5, and one more on each side for what lies outside."""
 
+JOINT_BINS = 12
+"""Bins per axis of a window's joint histogram of (z, scaled return): edges -2.5 to 2.5 in steps of 0.5."""
+
 UPDATE_BUCKETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 PARAMS_UPDATE_MS = "strategy_params_update_duration_ms"
