@@ -15,6 +15,8 @@ $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Graygate needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v 'is ignored' || true
+	@echo "Compiling the signal kernels (about half a minute, once)"
+	@$(BIN)/python -m engine.strategy.warm
 	@$(BIN)/python -c 'import graygate, prefect' && touch $(STAMP)
 
 demo: $(STAMP) ## a whole three-stage rollout in minutes; FEED=folder plays a recording, CANDIDATE=file tries another candidate

@@ -1,7 +1,8 @@
 """YAML and environment to engine values. An error names file, field and what was found.
 
 Files may `extends:` another file of the same folder tree; mappings merge, everything else
-replaces. Order of precedence: command line, environment, file.
+replaces. Order of precedence: command line, environment, file. What `per_symbol` says of a
+symbol goes before what is said of all.
 """
 
 import json
@@ -13,12 +14,16 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from config.resolve import found, merge, resolve_symbols
 from config.strict_yaml import load_yaml
 from engine.errors import ConfigError
 from engine.rollout.plan import Plan
+from engine.strategy.caps import FOUR, Caps
 from engine.strategy.params import StrategyParams, fingerprint
 
 CONFIG_DIR = Path(__file__).parent
+CAPS_FILE = CONFIG_DIR / "caps.yaml"
+CALENDARS_FILE = CONFIG_DIR / "calendars.yaml"
 MAX_EXTENDS = 5
 ENV_PREFIX = "GRAYGATE__strategy__"
 
@@ -32,6 +37,11 @@ class Release:
     path: Path
     params: StrategyParams
     symbols: tuple[str, ...] | None
+
+    @property
+    def named_symbols(self) -> tuple[str, ...]:
+        """Every symbol or ticker the file speaks of: a feed must have them."""
+        return (*(self.symbols or ()), *self.params.per_symbol)
 
     @property
     def fingerprint(self) -> str:
@@ -79,24 +89,52 @@ def load_programme(path: Path, candidate: Path | None, environment: Mapping[str,
     _flatten(tree, path, releases)
     plan = _validate(Plan, tree, path, "")
     baseline = load_release(baseline_path, overrides, environment)
-    named = tuple((release.path, symbol) for release in releases.values() for symbol in release.symbols or ())
+    named = tuple((item.path, symbol) for item in (baseline, *releases.values()) for symbol in item.named_symbols)
     return Programme(path, plan, baseline, releases, feed, tuple(dict.fromkeys(named)))
 
 
 def load_release(path: Path, overrides: Tree, environment: Mapping[str, str]) -> Release:
     """Resolve one configuration file. Raises ConfigError."""
     tree = _load_tree(path)
+    _refuse_caps(tree, path)
     unknown = sorted(set(tree) - {"strategy", "symbols"})
     if unknown:
         raise ConfigError(f"{path}: {unknown[0]}: unknown key; a configuration has symbols and strategy")
     strategy = tree.get("strategy")
     if not isinstance(strategy, dict):
-        raise ConfigError(f"{path}: strategy: expected a mapping, found {_found(strategy)}")
-    merged = _merge(_merge(strategy, overrides), _from_environment(environment))
-    params = _validate(StrategyParams, merged, path, "strategy")
+        raise ConfigError(f"{path}: strategy: expected a mapping, found {found(strategy)}")
+    merged = merge(merge(strategy, overrides), _from_environment(environment))
+    _refuse_caps(merged, path)
+    resolved = resolve_symbols(merged, load_calendars(CALENDARS_FILE), str(path))
+    params = _validate(StrategyParams, resolved, path, "strategy")
     symbols = tree.get("symbols")
     whitelist = _validate(tuple[str, ...], symbols, path, "symbols") if symbols is not None else None
     return Release(path, params, whitelist)
+
+
+def load_caps(path: Path = CAPS_FILE) -> Caps:
+    """Read the limits of the service. Raises ConfigError, also if one of the four is not there."""
+    tree = load_yaml(path)
+    missing = [name for name in FOUR if name not in tree]
+    if missing:
+        raise ConfigError(f"{path}: {missing[0]} is missing; all four caps must be set: {', '.join(FOUR)}")
+    caps: Caps = _validate(Caps, tree, path, "")
+    return caps
+
+
+def load_calendars(path: Path) -> dict[str, list[str]]:
+    """Read lists of days off by name. Raises ConfigError."""
+    calendars: dict[str, list[str]] = _validate(dict[str, list[str]], load_yaml(path), path, "")
+    return calendars
+
+
+def _refuse_caps(tree: Tree, path: Path) -> None:
+    """A configuration that could set its own limits would have none."""
+    for key, value in tree.items():
+        if key == "caps":
+            raise ConfigError(f"{path}: caps live in config/caps.yaml; a candidate cannot set them")
+        if isinstance(value, dict):
+            _refuse_caps(value, path)
 
 
 def _load_tree(path: Path, depth: int = 0) -> Tree:
@@ -107,26 +145,18 @@ def _load_tree(path: Path, depth: int = 0) -> Tree:
     if parent is None:
         return tree
     if not isinstance(parent, str):
-        raise ConfigError(f"{path}: extends: expected a file name, found {_found(parent)}")
-    return _merge(_load_tree(path.parent / parent, depth + 1), tree)
-
-
-def _merge(base: Tree, over: Tree) -> Tree:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+        raise ConfigError(f"{path}: extends: expected a file name, found {found(parent)}")
+    return merge(_load_tree(path.parent / parent, depth + 1), tree)
 
 
 def _candidate_paths(tree: Tree, path: Path, candidate: Path | None) -> dict[str, Path]:
     stages = tree.get("stages")
     if not isinstance(stages, dict) or not stages:
-        raise ConfigError(f"{path}: stages: expected a mapping of stages, found {_found(stages)}")
+        raise ConfigError(f"{path}: stages: expected a mapping of stages, found {found(stages)}")
     paths: dict[str, Path] = {}
     for name, stage in stages.items():
         if not isinstance(stage, dict):
-            raise ConfigError(f"{path}: stages.{name}: expected a mapping, found {_found(stage)}")
+            raise ConfigError(f"{path}: stages.{name}: expected a mapping, found {found(stage)}")
         paths[name] = candidate or path.parent / _text(dict(stage), "candidate", path, f"stages.{name}.")
     return paths
 
@@ -139,11 +169,11 @@ def _flatten(tree: Tree, path: Path, releases: Mapping[str, Release]) -> None:
     tree["stages"] = [{"name": name, **stage} for name, stage in tree["stages"].items()]
     conditions = tree.get("conditions")
     if not isinstance(conditions, dict):
-        raise ConfigError(f"{path}: conditions: expected a mapping of conditions, found {_found(conditions)}")
+        raise ConfigError(f"{path}: conditions: expected a mapping of conditions, found {found(conditions)}")
     listed = []
     for metric, condition in conditions.items():
         if not isinstance(condition, dict):
-            raise ConfigError(f"{path}: conditions.{metric}: expected a mapping, found {_found(condition)}")
+            raise ConfigError(f"{path}: conditions.{metric}: expected a mapping, found {found(condition)}")
         listed.append({"metric": metric, **condition})
     tree["conditions"] = listed
 
@@ -197,16 +227,12 @@ def _was(error: Any) -> str:
 def _text(tree: Tree, key: str, path: Path, prefix: str = "") -> str:
     value = tree.pop(key, None)
     if not isinstance(value, str):
-        raise ConfigError(f"{path}: {prefix}{key}: expected a file name, found {_found(value)}")
+        raise ConfigError(f"{path}: {prefix}{key}: expected a file name, found {found(value)}")
     return value
 
 
 def _take_mapping(tree: Tree, key: str, path: Path) -> Tree:
     value = tree.pop(key, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: {key}: expected a mapping, found {_found(value)}")
+        raise ConfigError(f"{path}: {key}: expected a mapping, found {found(value)}")
     return value
-
-
-def _found(value: object) -> str:
-    return "nothing" if value is None else repr(value)

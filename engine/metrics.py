@@ -28,6 +28,7 @@ TRIGGER = "strategy_trigger_"
 LIVE_INFO = "strategy_live"
 SIGNAL_Z = "strategy_signal_z"
 PAPER_EXPOSURE = "strategy_paper_exposure"
+FEED_AGE = "strategy_feed_age_seconds"
 
 HELP = {
     PARAMS_UPDATE_MS: "Duration of one parameter update over all symbols, milliseconds.",
@@ -46,5 +47,6 @@ HELP = {
     LIVE_INFO: "The live arm of a symbol and its fingerprint, as labels.",
     SIGNAL_Z: "Last z-score of a signal.",
     PAPER_EXPOSURE: "Paper position as a share of the allocation.",
+    FEED_AGE: "Market time since the last event of a symbol, seconds.",
 }
 """Text of each metric's HELP line."""

@@ -26,9 +26,12 @@ from engine.adapters.service_http import make_app
 from engine.adapters.window_log import WindowLog
 from engine.clock import NS_PER_S, Clock, SystemClock
 from engine.errors import GraygateError, RefusedError
+from engine.strategy.caps import Caps
+from engine.strategy.events import TICK_NS
 from engine.strategy.host import Host
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement
+from engine.strategy.warm import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class ServiceSpec:
     measurement: Measurement
     stable_params: str
     stable_fingerprint: str
+    caps: Caps
 
 
 def pinned_by_environment(params: StrategyParams, environment: dict[str, str]) -> StrategyParams:
@@ -60,9 +64,8 @@ def pinned_by_environment(params: StrategyParams, environment: dict[str, str]) -
 
 async def play(runtime: Runtime, spec: FeedSpec, clock: Clock) -> None:
     """Fold the feed, no faster than its speed and never past the horizon that was asked for."""
-    feed = runtime.feed
     started_ns: int | None = None
-    for count, piece in enumerate(feed.slices()):
+    for count, piece in enumerate(runtime.feed.slices(_step_ns(spec.speed))):
         while piece.clock_ns > runtime.horizon_ns:
             runtime.moved.clear()
             started_ns = None
@@ -81,13 +84,19 @@ async def play(runtime: Runtime, spec: FeedSpec, clock: Clock) -> None:
     runtime.exhausted = True
 
 
+def _step_ns(speed: float) -> int:
+    """Length of a slice: short where a person may watch, else a second; what comes out is the same."""
+    return TICK_NS if 0 < speed < 10 else NS_PER_S
+
+
 async def run(spec: ServiceSpec) -> None:
     """Serve until SIGTERM or SIGINT."""
     clock = SystemClock()
     state_dir = Path(spec.state_dir)
     feed = open_feed(spec.feed)
     stable = pinned_by_environment(parse_params(spec.stable_params, spec.stable_fingerprint), dict(os.environ))
-    host = Host(feed.instruments(), spec.measurement, stable)
+    warm_up()
+    host = Host(feed.instruments(), spec.measurement, stable, spec.caps, with_depth=spec.feed.with_depth)
     log = WindowLog(state_dir / "undelivered.jsonl", spec.measurement)
     runtime = Runtime(
         host, feed, log, clock, switched_off=os.environ.get("DYNAMIC_MODE_ENABLED", "").lower() == "false"

@@ -52,7 +52,7 @@ MAX_COLUMNS = 400
 """More windows than this are averaged before they are drawn: the page shows no more pixels anyway."""
 
 
-def _styled(draw: Callable[P, str | None]) -> Callable[P, str | None]:
+def styled(draw: Callable[P, str | None]) -> Callable[P, str | None]:
     """Draw in our style alone, whatever the machine's or the caller's settings are, and leave those as they were."""
 
     @functools.wraps(draw)
@@ -67,7 +67,7 @@ def _styled(draw: Callable[P, str | None]) -> Callable[P, str | None]:
     return drawn
 
 
-@_styled
+@styled
 def verdict_chart(findings: tuple[Finding, ...], labels: dict[str, str]) -> str | None:
     """Difference of each compared metric in units of its tolerance; left of -1 is worse than tolerated.
 
@@ -76,7 +76,7 @@ def verdict_chart(findings: tuple[Finding, ...], labels: dict[str, str]) -> str 
     rows = [finding for finding in findings if _in_tolerances(finding) is not None]
     if not rows:
         return None
-    figure, axes = _figure(7.6, 0.9 + 0.42 * len(rows))
+    figure, (axes,) = new_figure(7.6, 0.9 + 0.42 * len(rows))
     axes.axvspan(-REACH, -1.0, color="#fde8e6", zorder=0)
     axes.axvline(-1.0, color="#b42318", linewidth=1, linestyle="--")
     axes.axvline(0.0, color="#9ca3af", linewidth=1)
@@ -88,7 +88,7 @@ def verdict_chart(findings: tuple[Finding, ...], labels: dict[str, str]) -> str 
     axes.set_xlabel(labels["chart_tolerances"])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, pad=9)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def _in_tolerances(finding: Finding) -> tuple[float, float, float] | None:
@@ -113,44 +113,51 @@ def _draw_row(axes: "Axes", position: int, finding: Finding) -> None:
             axes.plot([end], [position], marker=arrow, color=colour, markersize=7, clip_on=False)
 
 
-@_styled
+@styled
 def series_chart(series: Series, start_ns: int, labels: dict[str, str]) -> str | None:
-    """Cumulative sum of both arms over market time, the gap between them shaded. None below two paired blocks."""
+    """Canary minus baseline per block, its mean so far, and the worst mean tolerated. None below two paired blocks.
+
+    Scaled to the mean and to nine blocks in ten.
+    """
     both = np.isfinite(series.baseline) & np.isfinite(series.canary)
     if both.sum() < 2:
         return None
     start_s = start_ns / 1e9
     times = start_s + (np.flatnonzero(both) + 1) * series.block_s
-    figure, axes = _figure(7.6, 2.5)
-    axes.plot(
-        times,
-        np.cumsum(series.baseline[both]),
-        color=BASELINE_COLOUR,
-        linewidth=1.6,
-        linestyle="--",
-        label=labels["baseline"],
+    difference = series.canary[both] - series.baseline[both]
+    running = np.cumsum(difference) / np.arange(1, len(difference) + 1)
+    size = abs(float(series.baseline[both].mean())) * series.tolerance_pct / 100
+    worst = -size if series.higher_is_better else size
+    low, high = _limits(
+        np.concatenate([np.quantile(difference, [0.05, 0.95]), running[len(running) // 4 :], [0, worst]])
     )
-    axes.plot(times, np.cumsum(series.canary[both]), color=CANARY_COLOUR, linewidth=1.8, label=labels["canary"])
-    axes.fill_between(
-        times,
-        np.cumsum(series.baseline[both]),
-        np.cumsum(series.canary[both]),
-        color=CANARY_COLOUR,
-        alpha=0.10,
-        linewidth=0,
-    )
-    axes.set_ylabel(labels["chart_cumulative"])
+    figure, (axes,) = new_figure(7.6, 2.5)
+    axes.axhline(0.0, color="#9ca3af", linewidth=1)
+    axes.axhline(worst, color="#b42318", linewidth=1, linestyle="--", label=labels["chart_tolerated"])
+    block = f"{labels['chart_block']} {series.block_s} s"
+    inside = np.clip(difference, low, high)
+    axes.plot(times, inside, ".", color=BASELINE_COLOUR, markersize=5, alpha=0.6, label=block, clip_on=False)
+    axes.plot(times, running, color=CANARY_COLOUR, linewidth=1.8, label=labels["chart_running"])
+    axes.set_ylabel(labels["chart_difference"])
+    axes.set_ylim(low, high)
     _time_axis(axes, start_s, start_s + len(both) * series.block_s, labels)
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
-@_styled
+def _limits(values: Array) -> tuple[float, float]:
+    """Ends of an axis that holds the values with a tenth to spare."""
+    low, high = float(values.min()), float(values.max())
+    spare = 0.1 * (high - low) or 1.0
+    return low - spare, high + spare
+
+
+@styled
 def distribution_chart(distribution: Distribution, labels: dict[str, str]) -> str | None:
     """Share of z-scores per bin of 0.2, both arms. None without samples."""
     if not distribution.baseline.sum() or not distribution.canary.sum():
         return None
-    figure, axes = _figure(7.6, 2.3)
+    figure, (axes,) = new_figure(7.6, 2.3)
     for counts, colour, style, name in (
         (distribution.baseline, BASELINE_COLOUR, "--", labels["baseline"]),
         (distribution.canary, CANARY_COLOUR, "-", labels["canary"]),
@@ -161,7 +168,7 @@ def distribution_chart(distribution: Distribution, labels: dict[str, str]) -> st
     axes.set_ylabel("%")
     axes.set_xlim(-5.5, 5.5)
     _legend(axes)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def _coarse(counts: Array) -> tuple[Array, Array]:
@@ -172,7 +179,7 @@ def _coarse(counts: Array) -> tuple[Array, Array]:
     return edges, joined / joined.sum()
 
 
-@_styled
+@styled
 def mode_chart(modes: tuple[ModeTrack, ...], start_ns: int, window_s: int, labels: dict[str, str]) -> str | None:
     """Share of time each symbol's canary arm was active, as height; a missing window is blank. None without windows."""
     shown = [track for track in modes if np.isfinite(track.active_share).any()]
@@ -180,7 +187,7 @@ def mode_chart(modes: tuple[ModeTrack, ...], start_ns: int, window_s: int, label
         return None
     start_s = start_ns / 1e9
     end_s = start_s + max(len(track.active_share) for track in shown) * window_s
-    figure, axes = _figure(7.6, 0.9 + 0.34 * len(shown))
+    figure, (axes,) = new_figure(7.6, 0.9 + 0.34 * len(shown))
     for position, track in enumerate(reversed(shown)):
         share, edges = _thinned(track.active_share, window_s)
         floor = position - 0.36
@@ -191,7 +198,7 @@ def mode_chart(modes: tuple[ModeTrack, ...], start_ns: int, window_s: int, label
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.tick_params(axis="y", length=0)
     _time_axis(axes, start_s, end_s, labels)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def _thinned(share: Array, window_s: int) -> tuple[Array, Array]:
@@ -206,7 +213,7 @@ def _thinned(share: Array, window_s: int) -> tuple[Array, Array]:
 
 
 def _legend(axes: "Axes") -> None:
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.0)
 
 
 def _time_axis(axes: "Axes", start_s: float, end_s: float, labels: dict[str, str]) -> None:
@@ -220,14 +227,16 @@ def _time_axis(axes: "Axes", start_s: float, end_s: float, labels: dict[str, str
     axes.set_xlabel(labels["chart_time"])
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+def new_figure(width: float, height: float, panels: int = 1) -> "tuple[Figure, list[Axes]]":
+    """A figure in inches with panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, [figure.add_subplot(1, panels, position + 1) for position in range(panels)]
 
 
-def _svg(figure: "Figure") -> str:
+def to_svg(figure: "Figure") -> str:
+    """SVG text without date, creator or ids: the same drawing gives the same bytes."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), transparent=True

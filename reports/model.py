@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.rollout.quality import StageQuality
 from engine.rollout.verdict import Finding, Verdict
 
 Array = NDArray[np.float64]
@@ -75,6 +76,7 @@ class StageReport:
     series: tuple[Series, ...] = ()
     distributions: tuple[Distribution, ...] = ()
     modes: tuple[ModeTrack, ...] = ()
+    quality: StageQuality | None = None
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from engine.rollout.verdict import Finding, Verdict
 from reports import charts
 from reports.labels import LABELS, Language
 from reports.model import Decision, FinalReport, StageReport
+from reports.quality import ABSENT, quality_section
+from reports.quality_chart import quality_chart
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def _stage_page(report: StageReport, labels: dict[str, str]) -> dict[str, Any]:
         "changes": [(name, [_value(side) for side in both]) for name, both in sorted(report.params_changes.items())],
         "span": f"{_utc(report.start_ns)} – {_utc(report.end_ns)}",
         "length": _length(report, labels),
+        "quality": quality_section(report.quality, labels),
+        "quality_chart": _quality_chart(report, labels),
         "charts": _charts(report, labels),
     }
 
@@ -122,6 +124,11 @@ def _value(text: str) -> str:
     return ABSENT if text in ("", "None", "nan") else text
 
 
+def _quality_chart(report: StageReport, labels: dict[str, str]) -> Chart:
+    svg = quality_chart(report.quality, labels) if report.quality is not None else None
+    return _chart(labels["chart_quality"], svg)
+
+
 def _charts(report: StageReport, labels: dict[str, str]) -> list[Chart]:
     drawn = [(labels["chart_verdicts"], charts.verdict_chart(report.findings, labels))]
     for series in report.series:
@@ -132,7 +139,11 @@ def _charts(report: StageReport, labels: dict[str, str]) -> list[Chart]:
         caption = f"{distribution.signal.upper()}: {labels['chart_distribution']}"
         drawn.append((caption, charts.distribution_chart(distribution, labels)))
     drawn.append((labels["chart_modes"], charts.mode_chart(report.modes, report.start_ns, report.window_s, labels)))
-    return [Chart(caption, Markup(svg) if svg is not None else None) for caption, svg in drawn]
+    return [_chart(caption, svg) for caption, svg in drawn]
+
+
+def _chart(caption: str, svg: str | None) -> Chart:
+    return Chart(caption, Markup(svg) if svg is not None else None)
 
 
 def _banners(is_simulated: bool, kind: str, labels: dict[str, str]) -> list[str]:
@@ -152,22 +163,20 @@ def _cell(text: object) -> str:
 
 
 def _html() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return _environment(escape=True)
 
 
 def _markdown() -> Environment:
-    environment = Environment(
+    environment = _environment(escape=False)
+    environment.filters["cell"] = _cell
+    return environment
+
+
+def _environment(*, escape: bool) -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,
+        autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = _cell
-    return environment

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from config.loader import FeedSettings, Programme, Release, load_programme
+from config.loader import FeedSettings, Programme, Release, load_caps, load_programme
 from engine.adapters.feeds import Feed, FeedSpec, first_whole_second_ns, open_feed
 from engine.adapters.journal_file import FileJournal
 from engine.adapters.parquet_store import write_durably
@@ -23,6 +23,7 @@ from engine.rollout.spec import ReleaseSpec, RolloutSpec, matching, pick_symbols
 from engine.serve import ServiceSpec, spec_bytes
 from engine.strategy.params import canonical_json, digest, params_diff
 from engine.strategy.records import Measurement
+from engine.strategy.table import needs_depth
 
 APPROVE_MODES = ("ask", "auto")
 LANGUAGES = ("en", "zh")
@@ -52,7 +53,7 @@ def plan_rollout(
         raise RefusedError(
             f"{plan_path}: a {programme.plan.kind} plan cannot be rehearsed; give one with kind: rehearsal"
         )
-    feed_spec = _feed_spec(programme.plan, programme.feed, feed, seed, speed)
+    feed_spec = _feed_spec(programme, programme.feed, feed, seed, speed)
     market = open_feed(feed_spec)
     spec = _resolve(programme, market, approve, requester, language, None if feed else seed)
     _require_enough_market(spec, market, plan_path)
@@ -62,7 +63,9 @@ def plan_rollout(
     return folder
 
 
-def _feed_spec(plan: Plan, settings: FeedSettings, feed: Path | None, seed: int, speed: float | None) -> FeedSpec:
+def _feed_spec(
+    programme: Programme, settings: FeedSettings, feed: Path | None, seed: int, speed: float | None
+) -> FeedSpec:
     if speed is not None and not 0 <= speed < 1e9:
         raise ConfigError(f"--speed must be 0 or more, was {speed}")
     start = datetime.fromisoformat(settings.simulated_start).replace(tzinfo=UTC)
@@ -72,7 +75,8 @@ def _feed_spec(plan: Plan, settings: FeedSettings, feed: Path | None, seed: int,
         seed=seed,
         tickers=settings.simulated_tickers,
         start_ns=int(start.timestamp()) * NS_PER_S,
-        duration_s=float(_needed_s(plan) + MARGIN_S),
+        duration_s=float(_needed_s(programme.plan) + MARGIN_S),
+        with_depth=any(needs_depth(item.params) for item in (programme.baseline, *programme.releases.values())),
     )
 
 
@@ -161,6 +165,7 @@ def _write(folder: Path, spec: RolloutSpec, feed: FeedSpec, programme: Programme
         measurement=Measurement(plan.measurement_window_s, plan.grid_ms, plan.horizons_ms),
         stable_params=spec.baseline.params,
         stable_fingerprint=spec.baseline.fingerprint,
+        caps=load_caps(),
     )
     write_durably(folder / "rollout.json", msgspec.json.encode(spec))
     write_durably(folder / "service" / "service.json", spec_bytes(service))

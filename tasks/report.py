@@ -5,6 +5,7 @@ the journal's head, exact machine figures) is in the anchor file beside it.
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ import numpy as np
 from engine.adapters.parquet_store import write_durably
 from engine.clock import NS_PER_S
 from engine.rollout.decision import Action
-from engine.rollout.evidence import Evidence
+from engine.rollout.evidence import Evidence, PairedWindows
 from engine.rollout.journal import Record, RecordType
-from engine.rollout.judge.judge import histograms_for_charts, series_for_charts
+from engine.rollout.judge.judge import CANARY, histograms_for_charts, series_for_charts
 from engine.rollout.plan import Stage
+from engine.rollout.quality import measure
 from engine.rollout.state import StageState
 from engine.rollout.verdict import Finding, Verdict
+from engine.strategy.layout import BIN_NS
 from engine.strategy.params import digest
+from reports.labels import Language
 from reports.model import Decision, Distribution, FinalReport, ModeTrack, Series, StageReport
 from reports.render import render_final, render_stage
 from tasks.act import next_action
@@ -38,7 +42,7 @@ def report(wiring: Wiring, stage_name: str, slot: int, verdict: Verdict, finding
     view = stage_view(wiring, stage, slot, verdict, findings, action)
     number = [item.name for item in wiring.plan.stages].index(stage_name) + 1
     base = wiring.folder / "reports" / f"stage-{number}-{stage_name}"
-    html, markdown = render_stage(view, "zh" if wiring.spec.language == "zh" else "en")
+    html, markdown = render_stage(view, _language(wiring))
     files = _place(wiring, base, html, markdown)
     body = {**files, "slot": slot}
     wiring.journal.append_once(f"{stage_name}/{slot}/report", RecordType.REPORT_RENDERED, body, stage=stage_name)
@@ -64,7 +68,7 @@ def final_report(wiring: Wiring, reports_dir: Path) -> tuple[Path, Path]:
         refusals=tuple(str(record.body["refusal"]) for record in records if record.type is RecordType.APPROVAL_REFUSED),
     )
     base = wiring.folder / "reports" / "final"
-    html, markdown = render_final(view, "zh" if wiring.spec.language == "zh" else "en")
+    html, markdown = render_final(view, _language(wiring))
     files = _place(wiring, base, html, markdown)
     dated = datetime.fromtimestamp(wiring.clock.now_ns() / NS_PER_S, UTC).date().isoformat()
     twin = (reports_dir / f"GRAY_RELEASE_REPORT_{dated}.md").resolve()
@@ -76,6 +80,10 @@ def final_report(wiring: Wiring, reports_dir: Path) -> tuple[Path, Path]:
 def reports_beside(folder: Path) -> Path:
     """docs/reports beside the home that the rollout's folder is in."""
     return folder.resolve().parents[2] / "docs" / "reports"
+
+
+def _language(wiring: Wiring) -> Language:
+    return "zh" if wiring.spec.language == "zh" else "en"
 
 
 def stage_view(
@@ -110,7 +118,8 @@ def stage_view(
         evidence_digest=state.evidence_digest or "",
         series=_series(wiring, evidence),
         distributions=tuple(Distribution(name, *histograms_for_charts(evidence, name)) for name in ("ofi", "cvd")),
-        modes=_mode_tracks(wiring, stage),
+        modes=mode_tracks(evidence, wiring.spec.symbols[stage.name]),
+        quality=measure(evidence, wiring.plan.horizons_ms, wiring.plan.judging.quality_horizon_ms),
     )
 
 
@@ -130,18 +139,12 @@ def _series(wiring: Wiring, evidence: Evidence) -> tuple[Series, ...]:
     )
 
 
-def _mode_tracks(wiring: Wiring, stage: Stage) -> tuple[ModeTrack, ...]:
-    state = wiring.state().stage(stage.name)
-    table = wiring.windows.read()
-    tracks = []
-    for symbol in wiring.spec.symbols[stage.name]:
-        mine = (table["symbol"] == symbol) & (table["arm"] == "canary")
-        start = table["window_start_ns"].astype(np.int64)
-        mine &= (start >= (state.start_ns or 0)) & (start < (state.end_ns or 0))
-        ticks = wiring.plan.measurement_window_s * 20
-        share = table["active_ticks"][mine].astype(np.float64) / ticks
-        tracks.append(ModeTrack(symbol, share, int(table["transitions"][mine].sum())))
-    return tuple(tracks)
+def mode_tracks(evidence: Evidence, symbols: tuple[str, ...]) -> tuple[ModeTrack, ...]:
+    """Tracks of the windows that are judged, each at its place in time; NaN where one is missing."""
+    windows = PairedWindows(replace(evidence, symbols=symbols))
+    share = windows.values("active_ticks")[CANARY] * BIN_NS / (evidence.window_s * NS_PER_S)
+    transitions = np.nansum(windows.values("transitions")[CANARY], axis=1)
+    return tuple(ModeTrack(symbol, share[i], int(transitions[i])) for i, symbol in enumerate(symbols))
 
 
 def _drill_sentence(state: StageState) -> str:

@@ -16,14 +16,31 @@ T0 = 1_735_689_600 * S
 MEASUREMENT = Measurement(window_s=1, grid_ms=50, horizons_ms=(250, 500))
 
 _MODE = {
-    "ofi": {"bucket_ms": 100, "window_ms": 500, "watermark_ms": 100, "freeze_ms": 0, "z_half_life_s": 5.0},
-    "cvd": {"window_ticks": 200, "ema_span": 10, "denoise_sigma": 3.0},
+    "ofi": {
+        "bucket_ms": 100,
+        "window_ms": 500,
+        "watermark_ms": 100,
+        "freeze_ms": 0,
+        "depth_levels": 10,
+        "form": "best",
+        "normalise": False,
+        "transform": "signed_sqrt",
+        "z": {"kind": "ewma", "half_life_s": 5.0, "window": 300, "floor": 0.0},
+    },
+    "cvd": {
+        "window_ticks": 200,
+        "ema_span": 10,
+        "denoise_sigma": 3.0,
+        "z": {"kind": "ewma", "window": 300, "floor": 0.0},
+    },
     "risk": {"position_limit": 0.5, "order_rate_limit_per_min": 60},
-    "performance": {"flush_metrics_interval_ms": 1000},
+    "performance": {"flush_metrics_interval_ms": 1000, "coalesce_ms": 0},
 }
 _PARAMS: dict[str, Any] = {
     "mode": "auto",
     "dynamic_mode_enabled": True,
+    "dry_run": False,
+    "throttle_in_quiet": False,
     "schedule": {
         "enabled": False,
         "timezone": "UTC",
@@ -44,7 +61,8 @@ _PARAMS: dict[str, Any] = {
     "active": _MODE,
     "quiet": _MODE,
     "fusion": {"weight_ofi": 0.6, "weight_cvd": 0.4, "enter": 1.0, "exit": 0.2, "require_agreement": False},
-    "paper": {"fee_bps": 1.7, "latency_ms": 100},
+    "paper": {"fee_bps": 1.7, "latency_ms": 100, "allocation_usd": 100_000.0},
+    "per_symbol": {},
 }
 
 

@@ -4,6 +4,7 @@ import math
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -11,10 +12,10 @@ from prometheus_client.registry import Collector
 
 from engine import metrics as names
 from engine.clock import NS_PER_S
-from engine.strategy.arm import Arm
+from engine.strategy.events import TICK_NS
+from engine.strategy.fold import ARMS
 from engine.strategy.host import Host
-from engine.strategy.mode import Mode
-from engine.strategy.pipeline import BASELINE, CANARY
+from engine.strategy.mode import MODES, REASONS
 
 ARM_LABELS = ["symbol", "arm"]
 
@@ -50,12 +51,16 @@ class HostCollector(Collector):
         failures.add_metric(["parameters"], self._alerts()["update_failed"])
         yield failures
 
-    def _arms(self) -> Iterator[tuple[str, Arm]]:
-        for symbol, pipeline in self._host.pipelines.items():
-            for name in (BASELINE, CANARY):
-                yield symbol, pipeline.arms[name]
+    def _arms(self) -> Iterator[tuple[list[str], tuple[int, int], Any]]:
+        """Labels, place and record of every arm."""
+        for i, (symbol, arms) in enumerate(
+            zip(self._host.symbols, self._host.folding.memory.market["arms"], strict=True)
+        ):
+            for name, j in ARMS.items():
+                yield [symbol, name], (i, j), arms[j]
 
     def _modes(self) -> Iterator[Metric]:
+        fingerprints = self._host.folding.snapshot.fingerprints
         active = _family(names.MODE_ACTIVE, ARM_LABELS)
         info = InfoMetricFamily(names.MODE_INFO, names.HELP[names.MODE_INFO], labels=ARM_LABELS)
         changed = _family(names.MODE_LAST_CHANGE, ARM_LABELS)
@@ -63,45 +68,58 @@ class HostCollector(Collector):
             names.MODE_TRANSITIONS, names.HELP[names.MODE_TRANSITIONS], labels=[*ARM_LABELS, "from", "to", "reason"]
         )
         spent = CounterMetricFamily(names.TIME_IN_MODE, names.HELP[names.TIME_IN_MODE], labels=[*ARM_LABELS, "mode"])
-        for symbol, arm in self._arms():
-            labels = [symbol, arm.name]
-            active.add_metric(labels, float(arm.modes.mode is Mode.ACTIVE))
-            info.add_metric(labels, {"mode": arm.modes.mode.value, "fingerprint": arm.fingerprint})
-            if arm.last_transition is not None:
-                changed.add_metric(labels, arm.last_transition.at_ns / NS_PER_S)
-            for key, count in arm.transition_counts.items():
-                transitions.add_metric([*labels, *key], count)
-            for mode, seconds in arm.seconds_in_mode.items():
-                spent.add_metric([*labels, mode.value], seconds)
+        for labels, (_, j), arm in self._arms():
+            mode = MODES[arm["mode"]]
+            active.add_metric(labels, float(arm["mode"]))
+            info.add_metric(labels, {"mode": mode.value, "fingerprint": fingerprints[j]})
+            if arm["last_change_ns"]:
+                changed.add_metric(labels, arm["last_change_ns"] / NS_PER_S)
+            for to, reasons in enumerate(arm["transition_counts"]):
+                for reason, count in zip(REASONS, reasons, strict=True):
+                    if count:
+                        transitions.add_metric(
+                            [*labels, MODES[1 - to].value, MODES[to].value, reason.value], int(count)
+                        )
+            for gone_to, ticks in zip(MODES, arm["ticks_in_mode"], strict=True):
+                spent.add_metric([*labels, gone_to.value], ticks * TICK_NS / NS_PER_S)
         yield from (active, info, changed, transitions, spent)
 
     def _triggers(self) -> Iterator[Metric]:
-        keys = ("schedule_active", "market_active", "trades_per_min", "quote_updates_per_sec",
-                "spread_bps", "volatility_bps", "volume_usd")  # fmt: skip
+        keys = ("trades_per_min", "quote_updates_per_sec", "spread_bps", "volatility_bps", "volume_usd")
+        flags = ("schedule_active", "market_active")
         families = {
-            key: GaugeMetricFamily(names.TRIGGER + key, f"Mode trigger: {key}.", labels=ARM_LABELS) for key in keys
+            key: GaugeMetricFamily(names.TRIGGER + key, f"Mode trigger: {key}.", labels=ARM_LABELS)
+            for key in (*flags, *keys)
         }
-        for symbol, arm in self._arms():
-            labels = [symbol, arm.name]
-            families["schedule_active"].add_metric(labels, float(arm.modes.schedule_active))
-            families["market_active"].add_metric(labels, float(arm.modes.market_active))
-            for key in keys[2:]:
-                value = getattr(arm.activity, key) if arm.activity is not None else None
+        for labels, place, arm in self._arms():
+            for key in flags:
+                families[key].add_metric(labels, float(arm[key]))
+            seen = self._host.folding.seen.get(place)
+            for key in keys:
+                value = getattr(seen, key) if seen is not None else None
                 families[key].add_metric(labels, math.nan if value is None else value)
         yield from families.values()
 
     def _signals(self) -> Iterator[Metric]:
         z = _family(names.SIGNAL_Z, [*ARM_LABELS, "signal"])
         exposure = _family(names.PAPER_EXPOSURE, ARM_LABELS)
-        for symbol, arm in self._arms():
-            for signal, value in zip(("ofi", "cvd"), arm.exported, strict=True):
-                z.add_metric([symbol, arm.name, signal], math.nan if value is None else value)
-            exposure.add_metric([symbol, arm.name], arm.paper.exposure())
+        for labels, (i, j), arm in self._arms():
+            for signal in ("ofi", "cvd"):
+                z.add_metric([*labels, signal], float(arm[f"exported_{signal}_z"]))
+            limit = self._host.folding.snapshot.table[i, j, arm["mode"]]["position_limit"]
+            exposure.add_metric(labels, float(arm["position"] * limit))
         live = InfoMetricFamily(names.LIVE_INFO, names.HELP[names.LIVE_INFO], labels=["symbol"])
         fingerprints = self._host.live_fingerprints()
         for symbol, arm_name in self._host.live_arms().items():
             live.add_metric([symbol], {"arm": arm_name, "fingerprint": fingerprints[symbol]})
-        yield from (z, exposure, live)
+        yield from (z, exposure, live, self._feed_age())
+
+    def _feed_age(self) -> Metric:
+        age = _family(names.FEED_AGE, ["symbol"])
+        for symbol, record in zip(self._host.symbols, self._host.folding.memory.market, strict=True):
+            heard_ns = int(record["last_event_ns"])
+            age.add_metric([symbol], max(0, self._host.clock_ns - heard_ns) / NS_PER_S if heard_ns else math.nan)
+        return age
 
 
 def resident_bytes() -> float:

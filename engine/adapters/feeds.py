@@ -8,8 +8,7 @@ from typing import Protocol
 from engine.adapters.replay import RecordedMarket
 from engine.adapters.simulated import SimulatedMarket
 from engine.clock import NS_PER_S
-from engine.strategy.events import Instrument, Slice
-from engine.strategy.pipeline import TICK_NS
+from engine.strategy.events import TICK_NS, Instrument, Slice
 
 
 class Feed(Protocol):
@@ -26,8 +25,8 @@ class Feed(Protocol):
     def common_span_ns(self) -> tuple[int, int]:
         """Span in which every instrument has events."""
 
-    def slices(self) -> Iterator[Slice]:
-        """Every tick, in order."""
+    def slices(self, step_ns: int = TICK_NS) -> Iterator[Slice]:
+        """Every tick, in order, in slices of `step_ns` that end on multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,13 @@ class FeedSpec:
     tickers: tuple[str, ...]
     start_ns: int
     duration_s: float
+    with_depth: bool = False
 
 
 def open_feed(spec: FeedSpec) -> Feed:
     """Open the market. Raises FeedError."""
     if spec.folder is not None:
-        return RecordedMarket(Path(spec.folder))
+        return RecordedMarket(Path(spec.folder), with_depth=spec.with_depth)
     start_ns = spec.start_ns // TICK_NS * TICK_NS
     return SimulatedMarket(spec.seed, spec.tickers, start_ns, spec.duration_s)
 

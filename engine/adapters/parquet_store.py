@@ -148,9 +148,17 @@ def write_durably(path: Path, raw: bytes) -> None:
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     if pa.types.is_list(column.type):
-        values = np.empty(len(column), dtype=object)
-        values[:] = [np.asarray(item) for item in column.to_pylist()]
-        return values
+        return _rows_of_lists(column.combine_chunks())
     if column.null_count and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.asarray(column.cast(pa.float64()).to_numpy())
     return np.asarray(column.to_numpy())
+
+
+def _rows_of_lists(column: pa.ListArray) -> np.ndarray[Any, Any]:
+    """Lists of one length as a matrix, one row each; of several lengths as objects."""
+    lengths = np.diff(column.offsets.to_numpy())
+    if column.null_count == 0 and len(lengths) and (lengths == lengths[0]).all():
+        return np.asarray(column.flatten().to_numpy()).reshape(len(column), lengths[0])
+    values = np.empty(len(column), dtype=object)
+    values[:] = [np.asarray(item) for item in column.to_pylist()]
+    return values

@@ -30,6 +30,7 @@ class _Data(msgspec.Struct):
     T: int | None = None
     E: int | None = None
     t: int | None = None
+    u: int | None = None
     p: str | None = None
     q: str | None = None
     m: bool | None = None
@@ -100,8 +101,8 @@ def _trade(data: _Data) -> dict[str, Any]:
 
 def _book(data: _Data) -> dict[str, Any]:
     return {
-        "event_ms": data.E, "match_ms": data.T, "bid_px": float(data.b or "nan"), "bid_qty": float(data.B or "nan"),
-        "ask_px": float(data.a or "nan"), "ask_qty": float(data.A or "nan"),
+        "event_ms": data.E, "match_ms": data.T, "update_id": data.u,
+        "bid_px": float(data.b or "nan"), "bid_qty": float(data.B or "nan"), "ask_px": float(data.a or "nan"), "ask_qty": float(data.A or "nan"),
     }  # fmt: skip
 
 

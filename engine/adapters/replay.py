@@ -10,20 +10,19 @@ Reads folders of normalised Parquet (`trades.parquet`, `l1.parquet`) and folders
 - Duplicates are removed on the trade id only: fills of one aggressor repeat price and quantity.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from engine.adapters.depth_recording import RecordedDepth, read_depth
 from engine.adapters.raw_capture import is_raw, read_raw
 from engine.errors import FeedError
-from engine.strategy.events import BOOK, BUYER, SELLER, TRADE, EventBatch, Instrument, Slice, is_symbol
-from engine.strategy.pipeline import TICK_NS
+from engine.strategy.events import BUYER, SELLER, TICK_NS, EventBatch, Events, Instrument, Slice, is_symbol
+from engine.strategy.layout import EVENT, QUOTE, TRADE
 
 TRADE_COLUMNS = ("exchange", "symbol", "ts_ns", "recv_ns", "trade_id", "price", "qty", "aggressor")
 BOOK_COLUMNS = ("exchange", "symbol", "ts_ns", "recv_ns", "bid_px", "bid_qty", "ask_px", "ask_qty")
@@ -45,69 +44,49 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Events of all symbols in arrival order, one array per field."""
-
-    symbols: tuple[str, ...]
-    symbol_index: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    ts_event_ns: Ints
-    arrival_ns: Ints
-    values: tuple[Floats, Floats, Floats, Floats]
-    trade_id: Ints
-
-
 class RecordedMarket:
-    """A feed over one recorded set."""
+    """A feed over one recorded set. With depth, the recording's books are in it as well, where it has any."""
 
     simulated = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_depth: bool = False) -> None:
         if not folder.is_dir():
             raise FeedError(f"feed {folder}: there is no such folder; give a folder with trades.parquet and l1.parquet")
         self.name = folder.name
-        self._columns = _merge(folder, *_load(folder))
-        edges = self._columns.arrival_ns
-        self.start_ns = (int(edges[0]) // TICK_NS + 1) * TICK_NS
-        self.end_ns = int(edges[-1]) // TICK_NS * TICK_NS
+        self._batches = _merge(folder, *_load(folder))
+        if with_depth:
+            self._batches = _with_depth(self._batches, read_depth(folder))
+        first = min(int(batch.events["arrival_ns"][0]) for batch in self._batches.values())
+        last = max(int(batch.events["arrival_ns"][-1]) for batch in self._batches.values())
+        self.start_ns = (first // TICK_NS + 1) * TICK_NS
+        self.end_ns = last // TICK_NS * TICK_NS
 
     def instruments(self) -> list[Instrument]:
         """Instruments in the recording that have both trades and quotes, by name."""
-        return [_instrument(symbol) for symbol in self._columns.symbols]
+        return [_instrument(symbol) for symbol in self._batches]
 
     def common_span_ns(self) -> tuple[int, int]:
         """Span in which every instrument has events: start and end of arrival."""
-        columns = self._columns
-        firsts, lasts = [], []
-        for index in range(len(columns.symbols)):
-            mine = columns.arrival_ns[columns.symbol_index == index]
-            firsts.append(int(mine[0]))
-            lasts.append(int(mine[-1]))
-        return max(firsts), min(lasts)
+        arrivals = [batch.events["arrival_ns"] for batch in self._batches.values()]
+        return max(int(mine[0]) for mine in arrivals), min(int(mine[-1]) for mine in arrivals)
 
-    def slices(self) -> Iterator[Slice]:
-        """Yield every tick from the first event to the last, empty ones included."""
-        columns = self._columns
-        rows = list(
-            zip(
-                columns.kind.tolist(),
-                columns.ts_event_ns.tolist(),
-                *(values.tolist() for values in columns.values),
-                columns.trade_id.tolist(),
-                strict=True,
-            )
-        )
-        owners = columns.symbol_index.tolist()
-        ticks = np.arange(self.start_ns, self.end_ns + TICK_NS, TICK_NS)
-        bounds = np.searchsorted(columns.arrival_ns, ticks, side="right").tolist()
-        first = 0
-        for clock_ns, last in zip(ticks.tolist(), bounds, strict=True):
-            grouped: dict[str, list[Any]] = {}
-            for index in range(first, last):
-                grouped.setdefault(columns.symbols[owners[index]], []).append(rows[index])
-            first = last
-            yield Slice(clock_ns, {symbol: EventBatch(batch) for symbol, batch in grouped.items()})
+    def slices(self, step_ns: int = TICK_NS) -> Iterator[Slice]:
+        """Yield slices of `step_ns`, whole ticks ending on multiples of it, from the first event to the last."""
+        edges = [self.start_ns - TICK_NS, self.start_ns]
+        edges += range((self.start_ns // step_ns + 1) * step_ns, self.end_ns + 1, step_ns)
+        edges += [self.end_ns] if edges[-1] < self.end_ns else []
+        bounds = {
+            symbol: np.searchsorted(batch.events["arrival_ns"], edges, side="right").tolist()
+            for symbol, batch in self._batches.items()
+        }
+        for at in range(1, len(edges)):
+            pieces = {
+                symbol: EventBatch(
+                    batch.events[bounds[symbol][at - 1] if at > 1 else 0 : bounds[symbol][at]], batch.levels
+                )
+                for symbol, batch in self._batches.items()
+            }
+            yield Slice(edges[at - 1], edges[at], {symbol: piece for symbol, piece in pieces.items() if len(piece)})
 
 
 def _instrument(symbol: str) -> Instrument:
@@ -189,11 +168,8 @@ def _arrival(table: pa.Table) -> Ints:
     return received + np.int64(np.median(event - received))
 
 
-def _trade_ids(table: pa.Table) -> Ints:
-    return np.array([int(text) if text and text.isdigit() else -1 for text in table["trade_id"].to_pylist()], np.int64)
-
-
-def _merge(folder: Path, trades: pa.Table, books: pa.Table) -> Columns:
+def _merge(folder: Path, trades: pa.Table, books: pa.Table) -> dict[str, EventBatch]:
+    """Events of each symbol that has both trades and quotes, by name, in arrival order."""
     trade_names, book_names = _names(trades), _names(books)
     symbols = sorted(set(trade_names.tolist()) & set(book_names.tolist()))
     if not symbols:
@@ -201,28 +177,57 @@ def _merge(folder: Path, trades: pa.Table, books: pa.Table) -> Columns:
     bad = [symbol for symbol in symbols if not is_symbol(symbol)]
     if bad:
         raise FeedError(f"feed {folder}: {bad[0]!r} is not a symbol of the form TICKER.venue")
+    trade_events, quote_events = _trade_events(trades), _quote_events(books)
+    merged = {}
+    for symbol in symbols:
+        events = np.concatenate([trade_events[trade_names == symbol], quote_events[book_names == symbol]])
+        merged[symbol] = EventBatch(in_arrival_order(events))
+    return merged
+
+
+def in_arrival_order(events: Events) -> Events:
+    """Sort by arrival; what arrived together keeps its order."""
+    ordered: Events = events[np.argsort(events["arrival_ns"], kind="stable")]
+    return ordered
+
+
+def _trade_events(trades: pa.Table) -> Events:
     side = np.array([SIDES.get(name, UNKNOWN_SIDE) for name in trades["aggressor"].to_pylist()])
-    none = np.zeros(trades.num_rows)
-    arrival = np.concatenate([_arrival(trades), _arrival(books)])
-    names = np.concatenate([trade_names, book_names])
-    kept = np.isin(names, symbols)
-    order = np.argsort(arrival[kept], kind="stable")
+    columns = (_floats(trades, "price"), _floats(trades, "qty"), side, np.zeros(trades.num_rows))
+    return _events(trades, TRADE, "trade_ts_ns", _ids(trades, "trade_id"), columns)
 
-    def join(of_trades: NDArray[Any], of_books: NDArray[Any]) -> NDArray[Any]:
-        joined: NDArray[Any] = np.concatenate([of_trades, of_books])[kept][order]
-        return joined
 
-    return Columns(
-        symbols=tuple(symbols),
-        symbol_index=np.searchsorted(np.array(symbols), names[kept][order]).astype(np.int64),
-        kind=join(np.full(trades.num_rows, TRADE), np.full(books.num_rows, BOOK)).astype(np.int64),
-        ts_event_ns=join(_event_time(trades, "trade_ts_ns"), _event_time(books, "tx_ts_ns")),
-        arrival_ns=np.maximum.accumulate(arrival[kept][order]),
-        values=(
-            join(_floats(trades, "price"), _floats(books, "bid_px")),
-            join(_floats(trades, "qty"), _floats(books, "bid_qty")),
-            join(side, _floats(books, "ask_px")),
-            join(none, _floats(books, "ask_qty")),
-        ),
-        trade_id=join(_trade_ids(trades), np.full(books.num_rows, -1, np.int64)),
-    )
+def _quote_events(books: pa.Table) -> Events:
+    columns = tuple(_floats(books, name) for name in ("bid_px", "bid_qty", "ask_px", "ask_qty"))
+    return _events(books, QUOTE, "tx_ts_ns", _ids(books, "update_id"), columns)
+
+
+def _events(table: pa.Table, kind: int, matching: str, ids: Ints, columns: tuple[Floats, ...]) -> Events:
+    events = np.zeros(table.num_rows, EVENT)
+    events["kind"] = kind
+    events["arrival_ns"] = _arrival(table)
+    events["ts_ns"] = _event_time(table, matching)
+    events["id"] = ids
+    for name, column in zip("abcd", columns, strict=True):
+        events[name] = column
+    return events
+
+
+def _ids(table: pa.Table, name: str) -> Ints:
+    """Numbers that rise with each event, -1 where the recording has none."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, -1, np.int64)
+    column = table[name]
+    if pa.types.is_integer(column.type):
+        return _ints_of(column.fill_null(-1))
+    return np.array([int(text) if text and text.isdigit() else -1 for text in column.to_pylist()], np.int64)
+
+
+def _with_depth(batches: dict[str, EventBatch], depth: Mapping[str, RecordedDepth]) -> dict[str, EventBatch]:
+    """Add each symbol's depth. A level's row number stays what it was: batches are views of one level array."""
+    return {
+        symbol: EventBatch(
+            in_arrival_order(np.concatenate([batch.events, depth[symbol].events])), depth[symbol].levels
+        ) if symbol in depth else batch
+        for symbol, batch in batches.items()
+    }  # fmt: skip

@@ -33,7 +33,7 @@ class Runtime:
     def consume(self, piece: Slice) -> None:
         """Fold one slice and log the windows it closed."""
         for record in self.host.consume(piece):
-            if not all(math.isfinite(value) for value in record.paper.values()):
+            if not all(math.isfinite(value) for value in record.paper().values()):
                 self.alerts["unsound_output"] += 1
             self.log.add(record)
 

@@ -27,7 +27,7 @@ def make_app(runtime: Runtime) -> Starlette:
         return JSONResponse({"ok": True, **runtime.status()})
 
     async def readyz(_: Request) -> Response:
-        ready = all(pipeline.mid() is not None for pipeline in runtime.host.pipelines.values())
+        ready = bool(runtime.host.folding.memory.market["has_quote"].all())
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
     async def metrics(_: Request) -> Response:

@@ -10,7 +10,6 @@ adding a ticker does not change the others, and a longer run begins like a short
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,20 +18,9 @@ from engine.adapters.simulated_latent import CHUNK_NS
 from engine.adapters.simulated_symbol import SymbolSource
 from engine.clock import NS_PER_S
 from engine.errors import FeedError
-from engine.strategy.events import EventBatch, Instrument, Row, Slice
-from engine.strategy.pipeline import TICK_NS
+from engine.strategy.events import TICK_NS, EventBatch, Instrument, Slice
 
 VENUE = "simulated"
-
-
-@dataclass(slots=True)
-class _Track:
-    """One symbol in play: where its events come from, and those of the current chunk."""
-
-    symbol: str
-    source: SymbolSource
-    rows: list[Row]
-    bounds: list[int]
 
 
 class SimulatedMarket:
@@ -65,30 +53,30 @@ class SimulatedMarket:
         """Every instrument has events from start to end."""
         return self.start_ns, self.end_ns
 
-    def slices(self) -> Iterator[Slice]:
-        """Yield every tick from start to end, empty ones included; events are made a chunk at a time."""
-        tracks = [
-            _Track(f"{ticker}.{VENUE}", SymbolSource(CALIBRATIONS[ticker], self._generator(ticker)), [], [])
-            for ticker in self._tickers
-        ]
-        openings = {track.symbol: EventBatch([track.source.opening(self.start_ns)]) for track in tracks}
-        yield Slice(self.start_ns, openings)
+    def slices(self, step_ns: int = TICK_NS) -> Iterator[Slice]:
+        """Yield slices of `step_ns`, whole ticks ending on multiples of it; events are made a chunk at a time."""
+        sources = {
+            f"{ticker}.{VENUE}": SymbolSource(CALIBRATIONS[ticker], self._generator(ticker)) for ticker in self._tickers
+        }
+        openings = {symbol: EventBatch(source.opening(self.start_ns)) for symbol, source in sources.items()}
+        yield Slice(self.start_ns - TICK_NS, self.start_ns, openings)
         for chunk_ns in range(self.start_ns, self.end_ns, CHUNK_NS):
-            yield from self._chunk(tracks, chunk_ns)
+            yield from self._chunk(sources, chunk_ns, step_ns)
 
-    def _chunk(self, tracks: list[_Track], chunk_ns: int) -> Iterator[Slice]:
-        clocks = np.arange(chunk_ns, min(chunk_ns + CHUNK_NS, self.end_ns) + TICK_NS, TICK_NS)
-        for track in tracks:
-            chunk = track.source.next_chunk(chunk_ns)
-            track.rows = chunk.rows()
-            track.bounds = np.searchsorted(chunk.ts_event_ns, clocks, side="right").tolist()
-        for index, clock_ns in enumerate(clocks[1:].tolist()):
-            batches = {}
-            for track in tracks:
-                first, last = track.bounds[index], track.bounds[index + 1]
-                if first < last:
-                    batches[track.symbol] = EventBatch(track.rows[first:last])
-            yield Slice(clock_ns, batches)
+    def _chunk(self, sources: dict[str, SymbolSource], chunk_ns: int, step_ns: int) -> Iterator[Slice]:
+        end_ns = min(chunk_ns + CHUNK_NS, self.end_ns)
+        edges = [chunk_ns, *range((chunk_ns // step_ns + 1) * step_ns, end_ns, step_ns), end_ns]
+        chunks = {symbol: source.next_chunk(chunk_ns) for symbol, source in sources.items()}
+        bounds = {
+            symbol: np.searchsorted(events["arrival_ns"], edges, side="right").tolist()
+            for symbol, events in chunks.items()
+        }
+        for at in range(1, len(edges)):
+            pieces = {
+                symbol: EventBatch(events[bounds[symbol][at - 1] : bounds[symbol][at]])
+                for symbol, events in chunks.items()
+            }
+            yield Slice(edges[at - 1], edges[at], {symbol: piece for symbol, piece in pieces.items() if len(piece)})
 
     def _generator(self, ticker: str) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self._seed, zlib.crc32(ticker.encode())]))

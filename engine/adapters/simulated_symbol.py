@@ -19,31 +19,10 @@ from numpy.typing import NDArray
 from engine.adapters.simulated_calibration import Calibration, Floats
 from engine.adapters.simulated_latent import CELL_MS, CELLS, CHUNK_MS, SIDES, Latent, LatentProcess
 from engine.clock import NS_PER_MS
-from engine.strategy.events import BOOK, TRADE, Row
+from engine.strategy.events import Events
+from engine.strategy.layout import EVENT, QUOTE, TRADE
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Events in arrival order, one array per field of a row."""
-
-    kind: Ints
-    ts_event_ns: Ints
-    values: tuple[Floats, Floats, Floats, Floats]
-    trade_id: Ints
-
-    def rows(self) -> list[Row]:
-        """The same as rows of plain Python numbers."""
-        return list(
-            zip(
-                self.kind.tolist(),
-                self.ts_event_ns.tolist(),
-                *(column.tolist() for column in self.values),
-                self.trade_id.tolist(),
-                strict=True,
-            )
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +62,14 @@ class SymbolSource:
         self._lots = self._to_lots(calibration.depth_qty.of(rng.standard_normal(2))).tolist()
         self._trade_id = 0
 
-    def opening(self, at_ns: int) -> Row:
+    def opening(self, at_ns: int) -> Events:
         """Return the first best quote."""
         (bid, ask), (bid_lots, ask_lots) = self._ticks, self._lots
         unit, lot = self._c.ticks_per_unit, self._c.lots_per_unit
-        return (BOOK, at_ns, bid / unit, bid_lots / lot, ask / unit, ask_lots / lot, -1)
+        return np.array([(QUOTE, at_ns, at_ns, -1, bid / unit, bid_lots / lot, ask / unit, ask_lots / lot)], EVENT)
 
-    def next_chunk(self, start_ns: int) -> Chunk:
-        """Return the events of start_ns < t <= start_ns + CHUNK_NS."""
+    def next_chunk(self, start_ns: int) -> Events:
+        """Return the events of start_ns < t <= start_ns + CHUNK_NS in arrival order."""
         latent = self._latent.next_chunk(start_ns)
         orders = self._orders(latent)
         quotes = self._quotes(latent, orders)
@@ -200,7 +179,7 @@ class SymbolSource:
         ticks: Sequence[Ints],
         lots: Sequence[Ints],
         trades: tuple[Ints, Ints, Ints, Ints],
-    ) -> Chunk:
+    ) -> Events:
         """Trades before quotes of the same instant: a fill is what changes the book."""
         at_ms, price, qty, side = trades
         unit, lot = self._c.ticks_per_unit, self._c.lots_per_unit
@@ -214,17 +193,15 @@ class SymbolSource:
 
         ids = self._trade_id + 1 + np.arange(n_trades)
         self._trade_id += n_trades
-        return Chunk(
-            kind=join(np.full(n_trades, TRADE), np.full(n_quotes, BOOK)),
-            ts_event_ns=start_ns + time_ms[order] * NS_PER_MS,
-            values=(
-                join(price / unit, ticks[0] / unit),
-                join(qty / lot, lots[0] / lot),
-                join(side.astype(np.float64), ticks[1] / unit),
-                join(np.zeros(n_trades), lots[1] / lot),
-            ),
-            trade_id=join(ids, np.full(n_quotes, -1)),
-        )
+        events = np.zeros(n_trades + n_quotes, EVENT)
+        events["kind"] = join(np.full(n_trades, TRADE), np.full(n_quotes, QUOTE))
+        events["ts_ns"] = events["arrival_ns"] = start_ns + time_ms[order] * NS_PER_MS
+        events["id"] = join(ids, np.full(n_quotes, -1))
+        events["a"] = join(price / unit, ticks[0] / unit)
+        events["b"] = join(qty / lot, lots[0] / lot)
+        events["c"] = join(side.astype(np.float64), ticks[1] / unit)
+        events["d"] = join(np.zeros(n_trades), lots[1] / lot)
+        return events
 
 
 def _age_ms(at_ms: Ints, starts: NDArray[np.bool_]) -> Floats:

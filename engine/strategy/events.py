@@ -1,15 +1,23 @@
-"""What the market did: trades and best quotes, and the instruments they belong to."""
+"""What the market did: trades, best quotes and depth, and the instruments they belong to."""
 
-import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.strategy.layout import BIN_NS, EVENT, QUOTE, TRADE
 
 BUYER = 1
 SELLER = -1
 
-TRADE = 0
-BOOK = 1
+TICK_NS = BIN_NS
+"""Market time moves in ticks; slices end on them."""
+
+Events = NDArray[np.void]
+Levels = NDArray[np.float64]
 
 _SYMBOL = re.compile(r"^[A-Z0-9_]{2,24}\.[a-z][a-z0-9_]{1,23}$")
 
@@ -23,16 +31,21 @@ def is_symbol(text: str) -> bool:
 class Instrument:
     """One tradable: `symbol` is `TICKER.venue`.
 
-    `contract_usd` is the face value of one inverse (coin-margined) contract in USD,
-    None where quantity is in units of the base currency.
+    `contract_usd` is the face value of one inverse (coin-margined) contract in USD, None where quantity
+    is in units of the base currency. Volume is summed in lots of 1 / `lots_per_unit`, exactly.
     """
 
     symbol: str
     contract_usd: float | None = None
+    lots_per_unit: float = 1e8
 
-    def notional_usd(self, price: float, qty: float) -> float:
-        """Value of a trade in quote currency (USD)."""
-        return price * qty if self.contract_usd is None else qty * self.contract_usd
+    @property
+    def ticker(self) -> str:
+        return self.symbol.split(".")[0]
+
+    @property
+    def venue(self) -> str:
+        return self.symbol.split(".")[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,63 +65,54 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class BookTop:
-    """Best bid and offer after a change."""
+    """Best bid and offer after a change. `update_id` rises; -1 where the recording has none."""
 
     ts_event_ns: int
     bid_px: float
     bid_qty: float
     ask_px: float
     ask_qty: float
+    update_id: int = -1
 
 
 Event = Trade | BookTop
 
-Row = tuple[int, int, float, float, float, float, int]
+
+def no_levels() -> Levels:
+    """The level array of a batch without depth."""
+    return np.zeros((0, 2))
 
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one symbol in arrival order, one row each.
+    """Events of one symbol in arrival order: `events` of dtype layout.EVENT, `levels` float64 (n, 2)."""
 
-    A row is `(kind, ts_event_ns, a, b, c, d, trade_id)`: a trade carries price, qty,
-    aggressor in a, b, c; a book top carries bid_px, bid_qty, ask_px, ask_qty.
-    """
-
-    rows: Sequence[Row]
+    events: Events
+    levels: Levels = field(default_factory=no_levels)
 
     @classmethod
-    def of(cls, events: Sequence[Event]) -> "EventBatch":
-        return cls([_row(event) for event in events])
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
+    def of(cls, events: Sequence[Event], arrival_ns: int | None = None) -> "EventBatch":
+        """Pack events that all arrived at `arrival_ns`, or each at its own time where that is None."""
+        rows = [_row(event, event.ts_event_ns if arrival_ns is None else arrival_ns) for event in events]
+        return cls(np.array(rows, EVENT))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.events)
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What arrived up to `clock_ns`, per symbol. Slices are cut in market time, so the
-    outputs do not depend on how fast they are played."""
+    """What arrived after `from_ns` and up to `clock_ns`, both on ticks, per symbol. Slices are cut in market
+    time; how long they are changes nothing in what comes out."""
 
+    from_ns: int
     clock_ns: int
-    batches: dict[str, EventBatch]
+    batches: Mapping[str, EventBatch]
 
 
-def _row(event: Event) -> Row:
+def _row(event: Event, arrival_ns: int) -> tuple[Any, ...]:
     match event:
         case Trade(ts, price, qty, aggressor, trade_id):
-            return (TRADE, ts, price, qty, float(aggressor), 0.0, trade_id)
-        case BookTop(ts, bid_px, bid_qty, ask_px, ask_qty):
-            return (BOOK, ts, bid_px, bid_qty, ask_px, ask_qty, -1)
-
-
-def is_sound_trade(price: float, qty: float, aggressor: float) -> bool:
-    """Whether price and quantity are finite and positive and the side is known."""
-    return 0.0 < price < math.inf and 0.0 < qty < math.inf and aggressor in (BUYER, SELLER)
-
-
-def is_sound_book(bid_px: float, bid_qty: float, ask_px: float, ask_qty: float) -> bool:
-    """Whether all four numbers are finite and positive. A crossed book is sound but not usable."""
-    return 0.0 < bid_px < math.inf and 0.0 < bid_qty < math.inf and 0.0 < ask_px < math.inf and 0.0 < ask_qty < math.inf
+            return (TRADE, arrival_ns, ts, trade_id, price, qty, float(aggressor), 0.0)
+        case BookTop(ts, bid_px, bid_qty, ask_px, ask_qty, update_id):
+            return (QUOTE, arrival_ns, ts, update_id, bid_px, bid_qty, ask_px, ask_qty)

@@ -1,13 +1,15 @@
 """All symbols of the service: which arm is live where, and parameters changed on all or on none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.errors import RefusedError
+from engine.strategy.caps import Caps, cap_rows
 from engine.strategy.events import Instrument, Slice
-from engine.strategy.params import StrategyParams, fingerprint, parse_params
-from engine.strategy.pipeline import BASELINE, CANARY, SymbolPipeline
+from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
+from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
+from engine.strategy.table import first_snapshot, param_rows, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,93 +24,123 @@ class Deployment:
     live: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is in force from a moment on: it is written on the windows that start under it."""
+
+    since_ns: int
+    rollout_id: str | None
+    stage: str | None
+    live: Mapping[str, str]
+
+
 class Host:
     """The strategy side of the service: a fold over slices, and the two-phase update."""
 
-    def __init__(self, instruments: Sequence[Instrument], measurement: Measurement, stable: StrategyParams) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        measurement: Measurement,
+        stable: StrategyParams,
+        caps: Caps,
+        *,
+        with_depth: bool = False,
+    ) -> None:
+        symbols = [item.symbol for item in instruments]
+        self.instruments = tuple(instruments)
         self.measurement = measurement
-        self.stable = stable
-        self.stable_fingerprint = fingerprint(stable)
-        self.pipelines = {item.symbol: SymbolPipeline(item, measurement, stable) for item in instruments}
-        self.rollout_id: str | None = None
-        self.stage: str | None = None
+        self.folding = Fold(
+            instruments, measurement, first_snapshot(stable, symbols), cap_rows(caps, symbols), with_depth=with_depth
+        )
         self.epoch = 0
         self.clock_ns = 0
-        self._live: dict[str, str] = dict.fromkeys(self.pipelines, BASELINE)
-        self._mark_edge()
+        self._stamp = self._stamp_before = Stamp(0, None, None, dict.fromkeys(symbols, BASELINE))
+
+    @property
+    def stage(self) -> str | None:
+        return self._stamp.stage
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.folding.symbols
+
+    @property
+    def stable_fingerprint(self) -> str:
+        return self.folding.snapshot.fingerprints[ARMS[BASELINE]]
 
     def consume(self, piece: Slice) -> list[WindowRecord]:
         """Fold one slice through every symbol; return the windows it closed, stamped."""
-        closed: list[WindowRecord] = []
-        for symbol, pipeline in self.pipelines.items():
-            for record in pipeline.consume(piece.clock_ns, piece.batches.get(symbol)):
-                live = self._edge_live[symbol] == record.arm
-                closed.append(replace(record, rollout_id=self._edge_rollout_id, stage=self._edge_stage, live=live))
+        closed = [self._stamped(record) for record in self.folding.consume(piece)]
         self.clock_ns = piece.clock_ns
-        if closed:
-            self._mark_edge()
         return closed
 
-    def _mark_edge(self) -> None:
-        """A window starts here: it is stamped with what is in force now."""
-        self._edge_live = dict(self._live)
-        self._edge_rollout_id, self._edge_stage = self.rollout_id, self.stage
+    def _stamped(self, record: WindowRecord) -> WindowRecord:
+        stamp = self._stamp if record.window_start_ns >= self._stamp.since_ns else self._stamp_before
+        live = stamp.live[record.symbol] == record.arm
+        return replace(record, rollout_id=stamp.rollout_id, stage=stamp.stage, live=live)
 
     def live_fingerprints(self) -> dict[str, str]:
         """Fingerprint of the parameters that produce each symbol's live signal, read from the arm itself."""
-        return {symbol: pipeline.arms[self._live[symbol]].fingerprint for symbol, pipeline in self.pipelines.items()}
+        snapshot = self.folding.snapshot
+        found = {}
+        for symbol, arms in zip(self.symbols, self.folding.memory.market["arms"], strict=True):
+            arm = ARMS[self._stamp.live[symbol]]
+            has_adopted = arms[arm]["epoch"] == snapshot.versions[arm]
+            found[symbol] = snapshot.fingerprints[arm] if has_adopted else "not adopted"
+        return found
 
     def live_arms(self) -> dict[str, str]:
         """Name of the live arm per symbol."""
-        return dict(self._live)
+        return dict(self._stamp.live)
+
+    def coalesce_ns(self) -> int:
+        """How long the feed may gather events before they are folded: what every live arm allows."""
+        table, arms = self.folding.snapshot.table, self.folding.memory.market["arms"]
+        live = [(i, ARMS[name]) for i, name in enumerate(self._stamp.live.values())]
+        return min(int(table[i, j, arms[i][j]["mode"]]["coalesce_ns"]) for i, j in live)
 
     def apply(self, wanted: Deployment) -> None:
         """Put candidate parameters into every canary arm, and make it live on the wanted symbols.
 
-        Two phases: everything is read, checked and built first; then references change, on all
-        symbols or, if one refuses, on none. Raises ConfigError or RefusedError with nothing changed.
+        Two phases: everything is read, checked and built first; then one reference changes, for all
+        symbols or, if one refuses, for none. Raises ConfigError or RefusedError with nothing changed.
         """
         self._check_epoch(wanted.epoch)
         self._check_symbols(wanted.live)
-        params = parse_params(wanted.params, wanted.fingerprint)
-        self._publish(params, wanted.fingerprint)
-        self._live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.pipelines}
-        self.rollout_id, self.stage, self.epoch = wanted.rollout_id, wanted.stage, wanted.epoch
-        self._settle_on_edge()
+        snapshot = self.folding.snapshot
+        if wanted.fingerprint != snapshot.fingerprints[ARMS[CANARY]]:
+            params = parse_params(wanted.params, wanted.fingerprint)
+            rows = param_rows(params, self.symbols)
+            self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
+        self.epoch = wanted.epoch
+        live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.symbols}
+        self._put_in_force(Stamp(self.clock_ns, wanted.rollout_id, wanted.stage, live))
 
     def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
         """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""
         self._check_epoch(epoch)
         self._check_symbols(symbols or ())
-        self._live |= dict.fromkeys(self.pipelines if symbols is None else symbols, BASELINE)
         self.epoch = max(self.epoch, epoch)
-        self._settle_on_edge()
+        live = {**self._stamp.live, **dict.fromkeys(self.symbols if symbols is None else symbols, BASELINE)}
+        self._put_in_force(replace(self._stamp, since_ns=self.clock_ns, live=live))
 
     def _check_symbols(self, symbols: Sequence[str]) -> None:
-        unknown = sorted(set(symbols) - set(self.pipelines))
+        unknown = sorted(set(symbols) - set(self.symbols))
         if unknown:
-            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.pipelines)}")
+            raise RefusedError(f"symbol {unknown[0]} is not served here; symbols are {', '.join(self.symbols)}")
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch < self.epoch:
             raise RefusedError(f"epoch {epoch} is older than {self.epoch}: another rollout process took over")
 
-    def _publish(self, params: StrategyParams, params_fingerprint: str) -> None:
-        """Second phase. The schedule, which alone can fail, was built in the first; should an arm raise
-        all the same, every arm gets its state back, whether it had changed or not."""
-        arms = [pipeline.arms[CANARY] for pipeline in self.pipelines.values()]
-        before = [arm.snapshot() for arm in arms]
-        try:
-            for arm in arms:
-                arm.change_params(params, params_fingerprint, self.clock_ns)
-        except Exception:
-            for arm, state in zip(arms, before, strict=True):
-                arm.restore(state)
-            raise
+    def _put_in_force(self, stamp: Stamp) -> None:
+        """Windows that start from here on carry the new stamp; the running one keeps what it started under.
 
-    def _settle_on_edge(self) -> None:
-        """Exactly between two windows nothing is mixed: the next window starts with what is in force now."""
-        if self.clock_ns % self.measurement.window_ns() == 0:
-            self._mark_edge()
-            for pipeline in self.pipelines.values():
-                pipeline.arms[CANARY].start_window()
+        Exactly between two windows nothing is mixed.
+        """
+        into_window_ns = self.clock_ns % self.measurement.window_ns()
+        if self._stamp.since_ns <= self.clock_ns - into_window_ns:
+            self._stamp_before = self._stamp
+        self._stamp = stamp
+        if into_window_ns == 0:
+            self.folding.memory.market["arms"]["window"]["is_mixed"] = 0

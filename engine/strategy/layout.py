@@ -82,6 +82,9 @@ PARAMS = np.dtype(
 )  # fmt: skip
 """What one symbol in one arm does in one mode."""
 
+ROWS = np.dtype([("modes", PARAMS, (2, 2))])
+"""The parameters of one symbol: by arm, by mode."""
+
 CAPS = np.dtype(
     [
         ("is_tradable", "i8"),  # instrument and venue are on the lists
@@ -91,15 +94,14 @@ CAPS = np.dtype(
 )  # fmt: skip
 """Limits that no candidate can change."""
 
-Z_STATE = np.dtype([("count", "i8"), ("mean", "f8"), ("var", "f8"), ("ring", "f8", (Z_RING,))])
 MOMENTS = np.dtype([("count", "i8"), ("mean", "f8"), ("var", "f8")])
+Z_STATE = np.dtype([("moments", MOMENTS), ("ring", "f8", (Z_RING,))])
+"""What a value is compared with: exponential moments, and the last values themselves."""
 
 FIT = np.dtype([("n", "i8"), ("sx", "f8"), ("sy", "f8"), ("sxx", "f8"), ("syy", "f8"), ("sxy", "f8")])
 """Sums of a regression of y on x."""
 
-IC = np.dtype(
-    [*[(name, FIT[name]) for name in FIT.names or ()], ("hits", "i8"), ("joint", "i4", (JOINT_BINS, JOINT_BINS))]
-)
+IC = np.dtype([("pairs", FIT), ("hits", "i8"), ("joint", "i4", (JOINT_BINS, JOINT_BINS))])
 """One horizon: sums over (clipped z, clipped scaled return), and their joint histogram (rows z, columns return)."""
 
 SUMS = np.dtype(
@@ -137,7 +139,7 @@ ACTIVITY = np.dtype(
 ARM = np.dtype(
     [
         ("epoch", "i8"),  # of the snapshot it runs on
-        ("mode", "i8"), ("agreeing", "i8"), ("schedule_active", "i8"), ("market_active", "i8"),
+        ("mode", "i8"), ("decided", "i8"), ("agreeing", "i8"), ("schedule_active", "i8"), ("market_active", "i8"),
         ("last_change_ns", "i8"), ("last_reason", "i8"),
         ("transition_counts", "i8", (2, 4)),  # mode gone to, reason
         ("ticks_in_mode", "i8", (2,)),
@@ -174,17 +176,23 @@ COUNTS = np.dtype(
 
 MARKET = np.dtype(
     [
-        ("now_ns", "i8"), ("begun_ns", "i8"),
+        ("now_ns", "i8"), ("begun_ns", "i8"), ("phase", "i8"), ("taken_ns", "i8"), ("last_event_ns", "i8"),
         ("has_quote", "i8"), ("bid_px", "f8"), ("bid_qty", "f8"), ("ask_px", "f8"), ("ask_qty", "f8"),
         ("last_quote_id", "i8"), ("last_trade_id", "i8"), ("gap_until_ns", "i8"), ("gap_count", "i8"),
-        ("crossed_run", "i8"), ("tick_quotes", "i8"), ("contract_usd", "f8"), ("lot", "f8"),
+        ("crossed_run", "i8"), ("crossed_quotes", "i8"), ("contract_usd", "f8"), ("lots_per_unit", "f8"),
         ("lots", "i8"),  # cumulative volume delta of all trades
         ("newest_bin", "i8"), ("flow", "f8", (RING_BINS,)), ("mid", "f8", (RING_BINS,)), ("delta", "i8", (RING_BINS,)),
         ("level_flow", "f8", (RING_BINS, MAX_LEVELS)), ("level_depth", "f8", (RING_BINS, MAX_LEVELS)),
         ("depth_updates", "i8", (RING_BINS,)),
-        ("book_size", "i8", (2,)), ("has_book", "i8"), ("top", "f8", (2, MAX_LEVELS, 2)),
-        ("sample_step", "i8"), ("scales", MOMENTS, (MAX_HORIZONS,)),
+        ("book_size", "i8", (2,)), ("has_book", "i8"), ("has_depth", "i8"), ("top", "f8", (2, MAX_LEVELS, 2)),
+        ("second_mid", "f8"), ("square_returns", "f8"), ("return_count", "i8"),  # of the running window
+        ("scales", MOMENTS, (MAX_HORIZONS,)),
+        ("tick_trades", "i8"), ("tick_quotes", "i8"), ("tick_volume_usd", "f8"),  # since the last tick
         ("counts", COUNTS), ("caps", CAPS), ("arms", ARM, (2,)),
     ]
 )  # fmt: skip
-"""One symbol: what both arms share, and the arms. `top` is side, level, (price, quantity)."""
+"""One symbol: what both arms share, and the arms.
+
+`top` is side, level, (price, quantity). `taken_ns` is the latest bucket end an arm has read:
+what comes later for an earlier time is late. `phase` says what is next at `now_ns`.
+"""

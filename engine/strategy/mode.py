@@ -5,13 +5,11 @@
 `min_quiet_windows` in a row in which neither says so. Pins take effect at once.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from engine.clock import NS_PER_S
-from engine.strategy.params import MarketParams, ScheduleParams, StrategyParams, parse_window
+from engine.strategy.params import MarketParams, ModeParams, StrategyParams, params_diff
 
 
 class Mode(StrEnum):
@@ -28,6 +26,13 @@ class Reason(StrEnum):
     MARKET = "market"
     MANUAL = "manual"
     GUARDRAIL = "guardrail"
+
+
+MODES = (Mode.QUIET, Mode.ACTIVE)
+"""By the number that the memory layout has for each."""
+
+REASONS = (Reason.SCHEDULE, Reason.MARKET, Reason.MANUAL, Reason.GUARDRAIL)
+"""By the number that the memory layout has for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +52,30 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One change of mode."""
+    """One change of mode; in a dry run the change that would have been."""
 
     at_ns: int
     before: Mode
     after: Mode
     reason: Reason
+    is_dry_run: bool = False
 
 
-class Schedule:
-    """Daily windows in a named time zone."""
+@dataclass(frozen=True, slots=True)
+class ModeState:
+    """Where a symbol stands. `agreeing` counts windows in a row that speak against `decided`.
 
-    def __init__(self, params: ScheduleParams) -> None:
-        self._zone = ZoneInfo(params.timezone)
-        self._windows = [parse_window(text) for text in params.windows]
-        self._weekdays = frozenset(params.weekdays)
-        self._holidays = frozenset(date.fromisoformat(text) for text in params.holidays)
+    `decided` is what the rules arrived at. It differs from `mode` in a dry run only.
+    """
 
-    def is_active(self, at_ns: int) -> bool:
-        """Whether a window is open at that instant, start included, end excluded."""
-        local = datetime.fromtimestamp(at_ns / NS_PER_S, UTC).astimezone(self._zone)
-        return any(self._is_open(start, end, local) for start, end in self._windows)
-
-    def _is_open(self, start: time, end: time, local: datetime) -> bool:
-        now, today = local.time(), local.date()
-        if start < end:
-            return start <= now < end and self._is_business(today)
-        if now >= start:
-            return self._is_business(today)
-        return now < end and self._is_business(today - timedelta(days=1))
-
-    def _is_business(self, day: date) -> bool:
-        return day.weekday() in self._weekdays and day not in self._holidays
+    mode: Mode
+    agreeing: int
+    decided: Mode
 
 
 def market_is_active(activity: Activity, params: MarketParams) -> bool:
-    """Whether every threshold holds; an unknown spread or volatility is not activity."""
-    if activity.spread_bps is None or activity.volatility_bps is None:
+    """Whether the trigger is enabled and every threshold holds; an unknown spread or volatility is not activity."""
+    if not params.enabled or activity.spread_bps is None or activity.volatility_bps is None:
         return False
     return (
         activity.trades_per_min >= params.min_trades_per_min
@@ -94,64 +86,67 @@ def market_is_active(activity: Activity, params: MarketParams) -> bool:
     )
 
 
-class ModeManager:
-    """The mode of one symbol in one arm."""
+def pinned_mode(params: StrategyParams) -> Mode | None:
+    """The mode that these parameters hold whatever the market does, None if triggers decide."""
+    if params.mode == "auto":
+        return None if params.dynamic_mode_enabled else Mode.QUIET
+    return Mode(params.mode)
 
-    def __init__(self, params: StrategyParams) -> None:
-        self.mode = Mode.QUIET
-        self.schedule_active = False
-        self.market_active = False
-        self._agreeing = 0
-        self._adopt(params)
-        if params.mode == "active":
-            self.mode = Mode.ACTIVE
 
-    def _adopt(self, params: StrategyParams) -> None:
-        self._params = params
-        self._schedule = Schedule(params.schedule)
+def mode_params(params: StrategyParams, mode: Mode) -> ModeParams:
+    """The parameter set of a mode."""
+    return params.active if mode is Mode.ACTIVE else params.quiet
 
-    def change_params(self, params: StrategyParams, at_ns: int) -> Transition | None:
-        """Take new parameters. A pin applies at once; counting towards a switch starts over."""
-        self._adopt(params)
-        self._agreeing = 0
-        return self._obey_pin(at_ns)
 
-    def on_window(self, at_ns: int, activity: Activity) -> Transition | None:
-        """Judge one closed market window; return the change it completes, if any."""
-        market = self._params.market
-        self.schedule_active = self._params.schedule.enabled and self._schedule.is_active(at_ns)
-        self.market_active = market.enabled and market_is_active(activity, market)
-        if self._is_pinned():
-            return self._obey_pin(at_ns)
-        wanted = Mode.ACTIVE if self.schedule_active or self.market_active else Mode.QUIET
-        if wanted is self.mode:
-            self._agreeing = 0
-            return None
-        self._agreeing += 1
-        if self._agreeing < self._windows_needed(wanted):
-            return None
-        return self._switch(wanted, Reason.SCHEDULE if self._by_schedule(wanted) else Reason.MARKET, at_ns)
+def initial_state(params: StrategyParams) -> ModeState:
+    """Quiet until something says otherwise; a pin says so at once."""
+    mode = pinned_mode(params) or Mode.QUIET
+    return ModeState(mode, 0, mode)
 
-    def _is_pinned(self) -> bool:
-        return self._params.mode != "auto" or not self._params.dynamic_mode_enabled
 
-    def _obey_pin(self, at_ns: int) -> Transition | None:
-        if not self._is_pinned():
-            return None
-        pinned = Mode.ACTIVE if self._params.mode == "active" else Mode.QUIET
-        return None if pinned is self.mode else self._switch(pinned, Reason.MANUAL, at_ns)
+def decide(
+    state: ModeState, schedule_active: bool, market_active: bool, params: StrategyParams, at_ns: int
+) -> tuple[ModeState, Transition | None]:
+    """Judge one closed market window; return the state after it and the change it completes, if any.
 
-    def _windows_needed(self, wanted: Mode) -> int:
-        hysteresis = self._params.hysteresis
-        return hysteresis.min_active_windows if wanted is Mode.ACTIVE else hysteresis.min_quiet_windows
+    `params` are those of the symbol. In a dry run the change is returned and `state.mode` stays.
+    """
+    pinned = pinned_mode(params)
+    if pinned is not None:
+        return force(state, pinned, Reason.MANUAL, at_ns)
+    wanted = Mode.ACTIVE if schedule_active or market_active else Mode.QUIET
+    if wanted is state.decided:
+        return replace(state, agreeing=0), None
+    if state.agreeing + 1 < _windows_needed(wanted, params):
+        return replace(state, agreeing=state.agreeing + 1), None
+    reason = _reason(wanted, schedule_active, params)
+    transition = Transition(at_ns, state.decided, wanted, reason, is_dry_run=params.dry_run)
+    return ModeState(state.mode if params.dry_run else wanted, 0, wanted), transition
 
-    def _by_schedule(self, wanted: Mode) -> bool:
-        if wanted is Mode.ACTIVE:
-            return self.schedule_active
-        return self._params.schedule.enabled and not self._params.market.enabled
 
-    def _switch(self, after: Mode, reason: Reason, at_ns: int) -> Transition:
-        transition = Transition(at_ns, self.mode, after, reason)
-        self.mode = after
-        self._agreeing = 0
-        return transition
+def force(state: ModeState, mode: Mode, reason: Reason, at_ns: int) -> tuple[ModeState, Transition | None]:
+    """Put a symbol into a mode at once, dry run or not: a person's pin, or a guardrail."""
+    transition = None if mode is state.mode else Transition(at_ns, state.mode, mode, reason)
+    return ModeState(mode, 0, mode), transition
+
+
+def adopt(state: ModeState, params: StrategyParams, at_ns: int) -> tuple[ModeState, Transition | None]:
+    """Go on under other parameters. A pin applies at once; counting towards a switch starts over."""
+    return force(state, pinned_mode(params) or state.mode, Reason.MANUAL, at_ns)
+
+
+def transition_diff(transition: Transition, params: StrategyParams) -> dict[str, tuple[Any, Any]]:
+    """What a change of mode changes: {dotted field: (before, after)}, for the symbol's own parameters."""
+    return params_diff(mode_params(params, transition.before), mode_params(params, transition.after))
+
+
+def _windows_needed(wanted: Mode, params: StrategyParams) -> int:
+    hysteresis = params.hysteresis
+    return hysteresis.min_active_windows if wanted is Mode.ACTIVE else hysteresis.min_quiet_windows
+
+
+def _reason(wanted: Mode, schedule_active: bool, params: StrategyParams) -> Reason:
+    """Going quiet is the schedule's doing only where the market has no say."""
+    if wanted is Mode.ACTIVE:
+        return Reason.SCHEDULE if schedule_active else Reason.MARKET
+    return Reason.SCHEDULE if params.schedule.enabled and not params.market.enabled else Reason.MARKET

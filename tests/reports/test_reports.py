@@ -9,14 +9,31 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
+from engine.rollout.quality import Fit, HorizonQuality, Quality, QualitySlice, SignalQuality, StageQuality
 from engine.rollout.verdict import Finding, Verdict
-from reports.labels import LABELS
+from reports import charts
+from reports.labels import LABELS, Language
 from reports.model import Decision, Distribution, FinalReport, ModeTrack, Series, StageReport
 from reports.render import render_final, render_stage
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SENTENCE = "OFI signal quality: canary 0.2 against baseline 0.1"
 HOSTILE = ["<script>alert(1)</script>", "{{7*7}}", "| x |", '"><img src=x onerror=alert(1)>']
+
+
+def a_quality() -> StageQuality:
+    baseline, canary = Quality(12_240, 0.2131, 0.6512, 0.6423), Quality(12_239, 0.2249, 0.6587, 0.651)
+    unknown = Quality(99, None, None, None)
+    horizons = (HorizonQuality(250, baseline, canary, 0.004), HorizonQuality(300_000, unknown, unknown, None))
+    return StageQuality(
+        signals=(SignalQuality("ofi", horizons, (0.0455, 0.0461)), SignalQuality("cvd", horizons, (0.031, None))),
+        fits={"ETHUSDT.simulated": (Fit(114, 1.25, 0.5611), Fit(29, None, None))},
+        slices=(
+            QualitySlice("mode", "active", 70, {"ofi": (baseline, canary), "cvd": (canary, baseline)}),
+            QualitySlice("volatility", "low", 44, {"ofi": (baseline, unknown), "cvd": (unknown, unknown)}),
+        ),
+        slice_horizon_ms=250,
+    )
 
 
 def a_stage(verdict: Verdict = Verdict.PASS) -> StageReport:
@@ -64,6 +81,7 @@ def a_stage(verdict: Verdict = Verdict.PASS) -> StageReport:
         series=(Series("OFI signal quality", "ofi_quality", rising, rising * 2, 2, 5.0, True),),
         distributions=(Distribution("ofi", np.ones(102), np.ones(102)),),
         modes=(ModeTrack("ETHUSDT.simulated", np.array([0.0, 1.0, 1.0]), 1),),
+        quality=a_quality(),
     )
 
 
@@ -159,7 +177,7 @@ def test_a_page_loads_nothing_and_runs_nothing() -> None:
 
 
 def test_a_missing_number_is_not_printed_as_nan_or_none() -> None:
-    bare = replace(a_stage(), series=(), distributions=(), modes=())
+    bare = replace(a_stage(), series=(), distributions=(), modes=(), quality=None)
 
     html, markdown = render_stage(bare, "en")
 
@@ -210,6 +228,63 @@ def test_a_missing_window_is_blank_and_a_track_of_missing_windows_is_not_drawn()
     html, _ = render_stage(replace(a_stage(), modes=(gone,)), "en")
 
     assert f"Nothing to draw yet: {LABELS['en']['chart_modes']}" in html
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_stage_whose_windows_carry_no_histograms_says_so(language: Language) -> None:
+    for page in render_stage(replace(a_stage(), quality=None), language):
+        assert LABELS[language]["quality_not_measured"] in page
+        assert LABELS[language]["rank_ic"] not in page
+
+
+def test_regression_sums_that_are_not_there_are_said_to_be_missing() -> None:
+    for page in render_stage(replace(a_stage(), quality=replace(a_quality(), fits={})), "en"):
+        assert LABELS["en"]["fits_not_measured"] in page
+        assert "+0.213" in page
+
+
+def test_quality_is_shown_per_horizon_and_arm_and_what_is_unknown_as_absent() -> None:
+    _, markdown = render_stage(a_stage(), "en")
+
+    assert (
+        "| 250 ms | +0.213 | +0.225 | +0.012 ± 0.008 | 65.1 % | 65.9 % | 0.642 | 0.651 | 12,240 / 12,239 |" in markdown
+    )
+    assert "| 300 s | – | – | – | – | – | – | – | 99 |" in markdown
+    assert "| ETHUSDT.simulated | 0.561 | – | 1.25 | – |" in markdown
+    assert "| volatility: low | 44 | +0.213 | – | – | – |" in markdown
+
+
+def test_a_signal_without_any_known_quality_is_not_drawn() -> None:
+    unknown = Quality(0, None, None, None)
+    signals = tuple(
+        replace(signal, horizons=(HorizonQuality(250, unknown, unknown, None),)) for signal in a_quality().signals
+    )
+
+    html, _ = render_stage(replace(a_stage(), quality=replace(a_quality(), signals=signals)), "en")
+
+    assert f"Nothing to draw yet: {LABELS['en']['chart_quality']}" in html
+
+
+def ordinates(svg: str, marker_colour: str) -> list[float]:
+    """Heights at which markers of a colour are drawn, upwards."""
+    uses = re.findall(rf'<use [^>]*y="([\d.]+)" style="fill: {marker_colour}', svg)
+    return [-float(y) for y in uses]
+
+
+def test_the_series_chart_shows_differences_and_puts_what_is_off_the_scale_on_its_edge() -> None:
+    canary = np.linspace(-1.0, 1.0, 40)
+    spiked = np.where(np.arange(40) == 20, 9.0, canary)
+    pages = [
+        charts.series_chart(Series("x", "x", np.zeros(40), values, 2, 5.0, True), 0, LABELS["en"]) or ""
+        for values in (canary, spiked)
+    ]
+
+    plain, edged = (ordinates(page, charts.BASELINE_COLOUR)[:40] for page in pages)
+
+    assert len(plain) == 40
+    assert plain == sorted(plain)
+    assert edged[20] == max(edged)
+    assert np.ptp(np.delete(edged, 20)) > 0.8 * np.ptp(plain)
 
 
 def test_drawing_leaves_the_callers_plot_settings_alone_and_does_not_read_them() -> None:

@@ -31,3 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def kernel(function: F) -> F:
     """Compile on first use, load from the cache afterwards. Division by zero gives inf or NaN, as in numpy."""
     return cast(F, njit(cache=True, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """A kernel that becomes part of its callers: for what runs once or more per event."""
+    return cast(F, njit(cache=True, error_model="numpy", forceinline=True)(function))

@@ -1,14 +1,34 @@
 """When a symbol is active: schedule, market, hysteresis and pins."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.strategy.mode import Activity, Mode, ModeManager, Reason, Schedule, market_is_active
-from engine.strategy.params import ScheduleParams, parse_window
+from engine.strategy import layout
+from engine.strategy.calendar import Schedule, schedule_of
+from engine.strategy.mode import (
+    MODES,
+    REASONS,
+    Activity,
+    Mode,
+    ModeState,
+    Reason,
+    Transition,
+    adopt,
+    decide,
+    force,
+    initial_state,
+    market_is_active,
+    transition_diff,
+)
+from engine.strategy.params import ScheduleParams, StrategyParams, parse_window
 from tests.making import T0, S, params_with
+from tests.oracle.modes import ModeManager
 
 EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
 WEEKDAYS = (0, 1, 2, 3, 4)
@@ -48,9 +68,16 @@ def test_a_window_is_open_from_its_start_until_before_its_end(at: str, is_open: 
     assert schedule("09:00-12:00", "21:00-02:00").is_active(ns(at)) is is_open
 
 
-def test_a_nanosecond_before_the_end_is_inside_or_at_the_end() -> None:
-    assert not schedule("09:00-12:00").is_active(ns("2025-01-06T12:00:00"))
-    assert schedule("09:00-12:00").is_active(ns("2025-01-06T12:00:00") - 1_000_000)
+def test_a_nanosecond_decides() -> None:
+    assert not schedule("09:00-12:00").is_active(ns("2025-01-06T09:00:00") - 1)
+    assert schedule("09:00-12:00").is_active(ns("2025-01-06T12:00:00") - 1)
+
+
+def test_a_disabled_schedule_is_never_active() -> None:
+    always = ScheduleParams(False, "UTC", ("00:00-12:00", "12:00-00:00"), EVERY_DAY, ())
+
+    assert not Schedule(always).is_active(T0)
+    assert Schedule(replace(always, enabled=True)).is_active(T0)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +134,38 @@ def test_a_night_window_lasts_as_long_as_its_local_hours(night: str, hours_open:
     assert minutes == 2 * hours_open
 
 
+@pytest.mark.parametrize(
+    ("at_utc", "is_open"),
+    [
+        pytest.param("2025-03-09T06:59:59", False, id="01:59:59 before clocks go forward"),
+        pytest.param("2025-03-09T07:00:00", True, id="03:00 follows at once: the start was skipped"),
+        pytest.param("2025-03-09T07:59:59", True, id="until the end"),
+        pytest.param("2025-03-09T08:00:00", False, id="04:00 is the end"),
+        pytest.param("2025-11-02T07:29:59", False, id="02:29:59 in autumn, after the repeated hour"),
+        pytest.param("2025-11-02T07:30:00", True, id="02:30 in autumn"),
+    ],
+)
+def test_a_window_that_starts_in_the_skipped_hour_opens_when_clocks_have_gone_forward(
+    at_utc: str, is_open: bool
+) -> None:
+    assert schedule("02:30-04:00", zone="America/New_York").is_active(ns(at_utc)) is is_open
+
+
+@pytest.mark.parametrize(
+    ("at", "is_open"),
+    [
+        pytest.param("2025-03-09T02:00:00", True, id="Sunday early belongs to Saturday, on the short night"),
+        pytest.param("2025-03-10T01:00:00", False, id="Monday early belongs to Sunday"),
+        pytest.param("2025-11-02T01:30:00", True, id="Sunday early belongs to Saturday, on the long night"),
+        pytest.param("2025-11-03T01:30:00", False, id="Monday early after the long night"),
+    ],
+)
+def test_the_half_after_midnight_belongs_to_the_start_day_when_clocks_change(at: str, is_open: bool) -> None:
+    saturdays = schedule("22:00-04:00", zone="America/New_York", weekdays=(5,))
+
+    assert saturdays.is_active(ns(at, "America/New_York")) is is_open
+
+
 def test_the_hour_that_repeats_is_open_both_times() -> None:
     ny = schedule("01:00-02:00", zone="America/New_York")
 
@@ -159,13 +218,39 @@ def test_the_market_is_active_only_if_every_threshold_holds(change: dict[str, An
     assert market_is_active(Activity(**fields), params_with().market) is is_active
 
 
-def modes_after(manager: ModeManager, windows: str) -> str:
-    """Feed windows, `b` busy and `c` calm; return the mode after each, `A` or `Q`."""
-    shown = ""
+def test_a_disabled_market_trigger_is_never_active() -> None:
+    assert not market_is_active(BUSY, params_with({"market.enabled": False}).market)
+
+
+def test_modes_and_reasons_have_the_numbers_of_the_memory_layout() -> None:
+    assert MODES.index(Mode.QUIET) == layout.QUIET
+    assert MODES.index(Mode.ACTIVE) == layout.ACTIVE
+    numbers = {
+        Reason.SCHEDULE: layout.SCHEDULE,
+        Reason.MARKET: layout.MARKET_TRIGGER,
+        Reason.MANUAL: layout.MANUAL,
+        Reason.GUARDRAIL: layout.GUARDRAIL,
+    }
+    assert {reason: REASONS.index(reason) for reason in Reason} == numbers
+
+
+def judge(
+    state: ModeState, params: StrategyParams, windows: str, start_ns: int = T0
+) -> tuple[ModeState, str, list[Transition]]:
+    """Feed windows, `b` busy and `c` calm; return the last state, the mode after each, `A` or `Q`, and the changes."""
+    shown, changes = "", []
+    calendar = Schedule(params.schedule)
     for number, kind in enumerate(windows, start=1):
-        manager.on_window(T0 + number * S, BUSY if kind == "b" else CALM)
-        shown += "A" if manager.mode is Mode.ACTIVE else "Q"
-    return shown
+        at_ns = start_ns + number * S
+        busy = market_is_active(BUSY if kind == "b" else CALM, params.market)
+        state, transition = decide(state, calendar.is_active(at_ns), busy, params, at_ns)
+        shown += "A" if state.mode is Mode.ACTIVE else "Q"
+        changes += [transition] if transition is not None else []
+    return state, shown, changes
+
+
+def modes_after(params: StrategyParams, windows: str) -> str:
+    return judge(initial_state(params), params, windows)[1]
 
 
 @pytest.mark.parametrize(
@@ -181,54 +266,109 @@ def modes_after(manager: ModeManager, windows: str) -> str:
     ],
 )
 def test_the_mode_changes_after_enough_windows_in_a_row(windows: str, modes: str) -> None:
-    assert modes_after(ModeManager(params_with()), windows) == modes
+    assert modes_after(params_with(), windows) == modes
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    windows=st.text("bc", max_size=60),
+    up=st.integers(1, 6),
+    down=st.integers(1, 6),
+    mode=st.sampled_from(["auto", "active", "quiet"]),
+    has_schedule=st.booleans(),
+    has_market=st.booleans(),
+)
+def test_the_policy_agrees_with_one_that_remembers(
+    windows: str, up: int, down: int, mode: str, has_schedule: bool, has_market: bool
+) -> None:
+    params = params_with(
+        {
+            "hysteresis": {"min_active_windows": up, "min_quiet_windows": down},
+            "mode": mode,
+            "schedule.enabled": has_schedule,
+            "schedule.windows": ["00:00-00:01"],
+            "market.enabled": has_market,
+            "market.window_secs": 1.0,
+        }
+    )
+    manager = ModeManager(params)
+    activities = [BUSY if kind == "b" else CALM for kind in windows]
+
+    remembered = [manager.on_window(T0 + n * 3 * S, seen) for n, seen in enumerate(activities, start=1)]
+
+    state, changes = initial_state(params), []
+    for number, seen in enumerate(activities, start=1):
+        at_ns = T0 + number * 3 * S
+        is_open, is_busy = schedule_of(params.schedule).is_active(at_ns), market_is_active(seen, params.market)
+        state, change = decide(state, is_open, is_busy, params, at_ns)
+        changes.append(change)
+    assert changes == remembered
+    assert state.mode is manager.mode
 
 
 def test_new_parameters_restart_counting() -> None:
-    manager = ModeManager(params_with())
-    modes_after(manager, "bb")
-    manager.change_params(params_with({"paper.fee_bps": 2.0}), T0 + 3 * S)
+    params = params_with()
+    state, _, _ = judge(initial_state(params), params, "bb")
 
-    assert modes_after(manager, "bbb") == "QQA"
+    state, transition = adopt(state, params_with({"paper.fee_bps": 2.0}), T0 + 3 * S)
+
+    assert transition is None
+    assert judge(state, params, "bbb")[1] == "QQA"
 
 
 def test_a_change_of_mode_says_when_between_which_and_why() -> None:
-    manager = ModeManager(params_with({"hysteresis.min_active_windows": 1}))
+    params = params_with({"hysteresis.min_active_windows": 1})
 
-    transition = manager.on_window(T0 + S, BUSY)
+    _, _, changes = judge(initial_state(params), params, "b")
 
-    assert transition is not None
-    assert (transition.at_ns, transition.before, transition.after) == (T0 + S, Mode.QUIET, Mode.ACTIVE)
-    assert transition.reason is Reason.MARKET
+    assert changes == [Transition(T0 + S, Mode.QUIET, Mode.ACTIVE, Reason.MARKET)]
 
 
-def test_the_schedule_activates_a_calm_market_and_is_named_as_the_reason() -> None:
-    changes = {"schedule.enabled": True, "schedule.windows": ["00:00-06:00"], "hysteresis.min_active_windows": 1}
-    manager = ModeManager(params_with(changes))
+ALL_DAY = {"schedule.enabled": True, "schedule.windows": ["00:00-12:00", "12:00-00:00"]}
+ONE_WINDOW = {"hysteresis.min_active_windows": 1, "hysteresis.min_quiet_windows": 1}
+SHORT = {"schedule.enabled": True, "schedule.windows": ["00:00-00:01"]}
 
-    transition = manager.on_window(T0 + S, CALM)
 
-    assert transition is not None
-    assert transition.reason is Reason.SCHEDULE
+@pytest.mark.parametrize(
+    ("changes", "windows", "reasons"),
+    [
+        pytest.param({}, "bc", [Reason.MARKET, Reason.MARKET], id="the market both ways"),
+        pytest.param(ALL_DAY, "c", [Reason.SCHEDULE], id="the schedule in a calm market"),
+        pytest.param(ALL_DAY, "b", [Reason.SCHEDULE], id="the schedule goes before a busy market"),
+        pytest.param(
+            SHORT | {"market.enabled": False}, "c" * 61, [Reason.SCHEDULE, Reason.SCHEDULE],
+            id="the schedule both ways where the market has no say",
+        ),
+        pytest.param(
+            SHORT, "c" * 61, [Reason.SCHEDULE, Reason.MARKET], id="both had to be inactive: the market is named"
+        ),
+    ],
+)  # fmt: skip
+def test_the_reason_is_the_trigger_that_decided(changes: dict[str, Any], windows: str, reasons: list[Reason]) -> None:
+    params = params_with(ONE_WINDOW | changes)
+
+    _, _, transitions = judge(initial_state(params), params, windows)
+
+    assert [transition.reason for transition in transitions] == reasons
 
 
 def test_a_disabled_schedule_and_a_disabled_market_activate_nothing() -> None:
     changes = {"schedule.windows": ["00:00-23:59"], "market.enabled": False, "hysteresis.min_active_windows": 1}
 
-    assert modes_after(ModeManager(params_with(changes)), "bbbb") == "QQQQ"
+    assert modes_after(params_with(changes), "bbbb") == "QQQQ"
 
 
-@pytest.mark.parametrize(
-    ("pin", "windows", "modes"),
-    [
-        pytest.param({"mode": "active"}, "cccc", "AAAA", id="pinned active in a calm market"),
-        pytest.param({"mode": "quiet"}, "bbbb", "QQQQ", id="pinned quiet in a busy market"),
-        pytest.param({"dynamic_mode_enabled": False}, "bbbb", "QQQQ", id="switching disabled holds quiet"),
-        pytest.param({"dynamic_mode_enabled": False, "mode": "active"}, "bbbb", "AAAA", id="an active pin still holds"),
-    ],
-)
+PINS = [
+    pytest.param({"mode": "active"}, "cccc", "AAAA", id="pinned active in a calm market"),
+    pytest.param({"mode": "quiet"}, "bbbb", "QQQQ", id="pinned quiet in a busy market"),
+    pytest.param({"dynamic_mode_enabled": False}, "bbbb", "QQQQ", id="switching disabled holds quiet"),
+    pytest.param({"dynamic_mode_enabled": False, "mode": "active"}, "bbbb", "AAAA", id="an active pin still holds"),
+]
+
+
+@pytest.mark.parametrize(("pin", "windows", "modes"), PINS)
 def test_a_pin_holds_whatever_the_market_does(pin: dict[str, Any], windows: str, modes: str) -> None:
-    assert modes_after(ModeManager(params_with(pin)), windows) == modes
+    assert modes_after(params_with(pin), windows) == modes
 
 
 @pytest.mark.parametrize(
@@ -237,18 +377,60 @@ def test_a_pin_holds_whatever_the_market_does(pin: dict[str, Any], windows: str,
         pytest.param("bbb", {"mode": "quiet"}, Mode.QUIET, id="active to a quiet pin"),
         pytest.param("bbb", {"dynamic_mode_enabled": False}, Mode.QUIET, id="active to switching disabled"),
         pytest.param("ccc", {"mode": "active"}, Mode.ACTIVE, id="quiet to an active pin"),
+        pytest.param("bbb", {"mode": "quiet", "dry_run": True}, Mode.QUIET, id="a dry run does not hold up a pin"),
     ],
 )
 def test_a_pin_applies_at_once(before: str, pin: dict[str, Any], after: Mode) -> None:
-    manager = ModeManager(params_with())
-    modes_after(manager, before)
+    params = params_with()
+    state, _, _ = judge(initial_state(params), params, before)
 
-    transition = manager.change_params(params_with(pin), T0 + 10 * S)
+    pinned, transition = adopt(state, params_with(pin), T0 + 10 * S)
 
-    assert manager.mode is after
-    assert transition is not None
-    assert transition.reason is Reason.MANUAL
+    assert pinned == ModeState(after, 0, after)
+    assert transition == Transition(T0 + 10 * S, state.mode, after, Reason.MANUAL)
 
 
 def test_a_pin_to_the_present_mode_is_no_transition() -> None:
-    assert ModeManager(params_with()).change_params(params_with({"mode": "quiet"}), T0) is None
+    assert adopt(initial_state(params_with()), params_with({"mode": "quiet"}), T0)[1] is None
+
+
+def test_a_guardrail_quiets_at_once_and_is_named() -> None:
+    params = params_with()
+    state, _, _ = judge(initial_state(params), params, "bbb")
+
+    after, transition = force(state, Mode.QUIET, Reason.GUARDRAIL, T0 + 4 * S)
+
+    assert after.mode is Mode.QUIET
+    assert transition == Transition(T0 + 4 * S, Mode.ACTIVE, Mode.QUIET, Reason.GUARDRAIL)
+
+
+def test_a_dry_run_records_the_changes_of_a_real_run_and_stays_in_its_mode() -> None:
+    windows = "bbbbccbccbbbbcc"
+    real, dry = params_with(), params_with({"dry_run": True})
+
+    _, real_modes, real_changes = judge(initial_state(real), real, windows)
+    state, dry_modes, dry_changes = judge(initial_state(dry), dry, windows)
+
+    assert real_modes.count("A") > 0
+    assert dry_modes == "Q" * len(windows)
+    assert dry_changes == [replace(change, is_dry_run=True) for change in real_changes]
+    assert state.mode is Mode.QUIET
+
+
+def test_after_a_dry_run_decisions_start_from_the_mode_it_stayed_in() -> None:
+    dry = params_with({"dry_run": True})
+    state, _, _ = judge(initial_state(dry), dry, "bbb")
+    assert state.decided is Mode.ACTIVE
+
+    state, transition = adopt(state, params_with(), T0 + 4 * S)
+
+    assert transition is None
+    assert judge(state, params_with(), "bbb")[1] == "QQA"
+
+
+def test_a_change_of_mode_tells_what_it_changes() -> None:
+    params = params_with({"quiet.risk.position_limit": 0.2, "quiet.ofi.bucket_ms": 250})
+
+    diff = transition_diff(Transition(T0, Mode.QUIET, Mode.ACTIVE, Reason.MARKET), params)
+
+    assert diff == {"ofi.bucket_ms": (250, 100), "risk.position_limit": (0.2, 0.5)}

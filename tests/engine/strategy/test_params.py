@@ -1,6 +1,7 @@
 """Parameters, their identity and their invariants."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,16 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError
+from engine.strategy.layout import MAX_LEVELS, MAX_ORDERS, Z_RING
 from engine.strategy.params import (
+    SECTIONS,
     CvdParams,
+    CvdZParams,
     FusionParams,
     HysteresisParams,
     MarketParams,
     OfiParams,
+    OfiZParams,
     PaperParams,
     PerformanceParams,
     RiskParams,
     ScheduleParams,
+    StrategyParams,
+    SymbolParams,
     canonical_json,
     fingerprint,
     params_diff,
@@ -44,7 +51,7 @@ def test_whole_numbers_and_floats_of_a_float_field_have_one_fingerprint() -> Non
 
 
 @settings(max_examples=50, deadline=None)
-@given(fee=st.floats(0, 1e6), rate=st.integers(1, 10_000))
+@given(fee=st.floats(0, 1e6), rate=st.integers(1, MAX_ORDERS))
 def test_parameters_survive_their_canonical_text(fee: float, rate: int) -> None:
     params = params_with({"paper.fee_bps": fee, "active.risk.order_rate_limit_per_min": rate})
 
@@ -100,8 +107,14 @@ def test_text_that_is_not_what_was_approved_is_refused(old: str, new: str) -> No
         parse_params(text.replace(old, new, 1), fingerprint(params))
 
 
-OFI = {"bucket_ms": 100, "window_ms": 500, "watermark_ms": 100, "freeze_ms": 0, "z_half_life_s": 5.0}
-CVD = {"window_ticks": 200, "ema_span": 10, "denoise_sigma": 3.0}
+OFI_Z = {"kind": "ewma", "half_life_s": 5.0, "window": 300, "floor": 0.0}
+CVD_Z = {"kind": "ewma", "window": 300, "floor": 0.0}
+OFI = {
+    "bucket_ms": 100, "window_ms": 500, "watermark_ms": 100, "freeze_ms": 0, "depth_levels": 10, "form": "best",
+    "normalise": False, "transform": "signed_sqrt", "z": OfiZParams(**OFI_Z),
+}  # fmt: skip
+CVD = {"window_ticks": 200, "ema_span": 10, "denoise_sigma": 3.0, "z": CvdZParams(**CVD_Z)}
+PERFORMANCE = {"flush_metrics_interval_ms": 1000, "coalesce_ms": 0}
 RISK = {"position_limit": 0.5, "order_rate_limit_per_min": 60}
 FUSION = {"weight_ofi": 0.6, "weight_cvd": 0.4, "enter": 1.0, "exit": 0.2, "require_agreement": False}
 SCHEDULE = {"enabled": True, "timezone": "UTC", "windows": (), "weekdays": (0,), "holidays": ()}
@@ -110,7 +123,8 @@ MARKET = {
     "max_spread_bps": 5.0, "min_volatility_bps": 1.0, "min_volume_usd": 1.0,
 }  # fmt: skip
 HYSTERESIS = {"min_active_windows": 3, "min_quiet_windows": 2}
-PAPER = {"fee_bps": 1.7, "latency_ms": 100}
+PAPER = {"fee_bps": 1.7, "latency_ms": 100, "allocation_usd": 1e5}
+DAY_MS = 86_400_000
 
 BROKEN = [
     (OfiParams, OFI, "bucket_ms", 0),
@@ -121,8 +135,20 @@ BROKEN = [
     (OfiParams, OFI, "freeze_ms", -1),
     (OfiParams, OFI, "window_ms", 25_600),
     (OfiParams, OFI, "watermark_ms", 25_600),
-    (OfiParams, OFI, "z_half_life_s", 0.0),
-    (OfiParams, OFI, "z_half_life_s", NAN),
+    (OfiParams, OFI, "freeze_ms", DAY_MS + 1),
+    (OfiParams, OFI, "depth_levels", 0),
+    (OfiParams, OFI, "depth_levels", MAX_LEVELS + 1),
+    (OfiZParams, OFI_Z, "half_life_s", 0.0),
+    (OfiZParams, OFI_Z, "half_life_s", NAN),
+    (OfiZParams, OFI_Z, "window", 19),
+    (OfiZParams, OFI_Z, "window", Z_RING + 1),
+    (OfiZParams, OFI_Z, "floor", -0.1),
+    (OfiZParams, OFI_Z, "floor", NAN),
+    (OfiZParams, OFI_Z, "kind", "robust"),
+    (CvdZParams, CVD_Z, "window", 19),
+    (CvdZParams, CVD_Z, "window", Z_RING + 1),
+    (CvdZParams, CVD_Z, "floor", -0.1),
+    (CvdZParams, CVD_Z, "kind", "robust"),
     (CvdParams, CVD, "ema_span", 0),
     (CvdParams, CVD, "window_ticks", 10),
     (CvdParams, CVD, "denoise_sigma", 0.0),
@@ -130,7 +156,10 @@ BROKEN = [
     (RiskParams, RISK, "position_limit", 1.01),
     (RiskParams, RISK, "position_limit", NAN),
     (RiskParams, RISK, "order_rate_limit_per_min", 0),
-    (PerformanceParams, {}, "flush_metrics_interval_ms", 0),
+    (RiskParams, RISK, "order_rate_limit_per_min", MAX_ORDERS + 1),
+    (PerformanceParams, PERFORMANCE, "flush_metrics_interval_ms", 0),
+    (PerformanceParams, PERFORMANCE, "coalesce_ms", -1),
+    (PerformanceParams, PERFORMANCE, "coalesce_ms", 51),
     (FusionParams, FUSION, "weight_ofi", -0.1),
     (FusionParams, FUSION | {"weight_cvd": 0.0}, "weight_ofi", 0.0),
     (FusionParams, FUSION, "exit", 1.0),
@@ -141,6 +170,7 @@ BROKEN = [
     (ScheduleParams, SCHEDULE, "weekdays", (-1,)),
     (MarketParams, MARKET, "window_secs", 0.0),
     (MarketParams, MARKET, "window_secs", 1e-10),
+    (MarketParams, MARKET, "window_secs", 86_401.0),
     (MarketParams, MARKET, "min_trades_per_min", -1.0),
     (MarketParams, MARKET, "min_quote_updates_per_sec", -1.0),
     (MarketParams, MARKET, "max_spread_bps", 0.0),
@@ -150,7 +180,22 @@ BROKEN = [
     (HysteresisParams, HYSTERESIS, "min_quiet_windows", 0),
     (PaperParams, PAPER, "fee_bps", -0.1),
     (PaperParams, PAPER, "latency_ms", -1),
+    (PaperParams, PAPER, "latency_ms", DAY_MS + 1),
+    (PaperParams, PAPER, "allocation_usd", 0.0),
+    (PaperParams, PAPER, "allocation_usd", NAN),
 ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ordinary"),
+    [
+        (OfiZParams, OFI_Z), (CvdZParams, CVD_Z), (OfiParams, OFI), (CvdParams, CVD), (RiskParams, RISK),
+        (PerformanceParams, PERFORMANCE), (FusionParams, FUSION), (ScheduleParams, SCHEDULE), (MarketParams, MARKET),
+        (HysteresisParams, HYSTERESIS), (PaperParams, PAPER),
+    ],
+)  # fmt: skip
+def test_ordinary_values_are_accepted(kind: Any, ordinary: dict[str, Any]) -> None:
+    assert kind(**ordinary)
 
 
 @pytest.mark.parametrize(
@@ -167,3 +212,94 @@ def test_a_broken_invariant_says_what_must_be_and_what_was(
 def test_an_invariant_names_its_field() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"paper\.fee_bps must be >= 0, was -1"):
         params_with({"paper.fee_bps": -1.0})
+
+
+def own(changes: dict[str, Any]) -> SymbolParams:
+    """What a symbol has that differs from the ordinary by these dotted fields."""
+    params = params_with(changes)
+    return SymbolParams(**{name: getattr(params, name) for name in SECTIONS})
+
+
+def with_overrides(overrides: dict[str, dict[str, Any]], changes: dict[str, Any] | None = None) -> StrategyParams:
+    return replace(params_with(changes), per_symbol={name: own(fields) for name, fields in overrides.items()})
+
+
+FAST = {"active.ofi.bucket_ms": 50}
+SLOW = {"active.ofi.bucket_ms": 500}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "bucket_ms"),
+    [
+        pytest.param("ETHUSDT.binance_usdm", 50, id="the exact symbol goes first"),
+        pytest.param("ETHUSDT.binance_spot", 500, id="then its ticker"),
+        pytest.param("ETHUSDT", 500, id="a ticker for itself"),
+        pytest.param("BTCUSDT.binance_usdm", 100, id="then what holds for all"),
+    ],
+)
+def test_an_override_is_found_by_symbol_then_by_ticker(symbol: str, bucket_ms: int) -> None:
+    params = with_overrides({"ETHUSDT": SLOW, "ETHUSDT.binance_usdm": FAST})
+
+    assert params.for_symbol(symbol).active.ofi.bucket_ms == bucket_ms
+
+
+def test_the_parameters_of_a_symbol_have_no_overrides_left() -> None:
+    params = with_overrides({"ETHUSDT": FAST})
+
+    assert params.for_symbol("ETHUSDT.binance_usdm") == params_with(FAST)
+    assert params.for_symbol("BTCUSDT.binance_usdm") == params_with()
+
+
+def test_overrides_are_in_the_fingerprint_and_survive_their_text() -> None:
+    params = with_overrides({"ETHUSDT": FAST})
+
+    assert fingerprint(params) != fingerprint(params_with())
+    assert parse_params(canonical_json(params), fingerprint(params)) == params
+
+
+@pytest.mark.parametrize("name", ["ethusdt", "../../etc/passwd", "", "ETHUSDT.", "ETHUSDT.a.b", "*"])
+def test_an_override_of_what_is_no_symbol_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"per_symbol must be by ticker or TICKER.venue, was "):
+        with_overrides({name: FAST})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "diff"),
+    [
+        pytest.param(
+            params_with(),
+            with_overrides({"ETHUSDT": FAST}),
+            {"per_symbol.ETHUSDT.active.ofi.bucket_ms": (100, 50)},
+            id="an override added",
+        ),
+        pytest.param(
+            with_overrides({"ETHUSDT": FAST}),
+            params_with(),
+            {"per_symbol.ETHUSDT.active.ofi.bucket_ms": (50, 100)},
+            id="an override dropped",
+        ),
+        pytest.param(
+            with_overrides({"ETHUSDT": FAST}),
+            with_overrides({"ETHUSDT": SLOW}),
+            {"per_symbol.ETHUSDT.active.ofi.bucket_ms": (50, 500)},
+            id="an override changed",
+        ),
+        pytest.param(
+            with_overrides({"ETHUSDT": FAST}),
+            with_overrides({"ETHUSDT": FAST | {"paper.fee_bps": 2.0}}, {"paper.fee_bps": 2.0}),
+            {"paper.fee_bps": (1.7, 2.0)},
+            id="a change for all is said once",
+        ),
+        pytest.param(
+            with_overrides({"ETHUSDT": FAST}),
+            with_overrides({"ETHUSDT": FAST, "ETHUSDT.binance_spot": SLOW}),
+            {"per_symbol.ETHUSDT.binance_spot.active.ofi.bucket_ms": (50, 500)},
+            id="a symbol that had its ticker's until now",
+        ),
+        pytest.param(with_overrides({"ETHUSDT": FAST}), with_overrides({"ETHUSDT": FAST}), {}, id="nothing"),
+    ],
+)
+def test_a_diff_shows_overrides_as_dotted_fields(
+    old: StrategyParams, new: StrategyParams, diff: dict[str, tuple[Any, Any]]
+) -> None:
+    assert params_diff(old, new) == diff

@@ -1,0 +1,151 @@
+"""A live market: Binance's trades, best quotes and books, handed over in batches once a loop turn."""
+
+import asyncio
+import random
+from typing import Any
+
+import httpx
+
+from engine.adapters.live.batches import EventRows, OnBatches, Turn
+from engine.adapters.live.inbox import Counts, Inbox, Tap
+from engine.adapters.live.levels import LevelReader
+from engine.adapters.live.link import Link, combined_url
+from engine.adapters.live.rest import Snapshots
+from engine.adapters.live.routes import AggTradeRoute, DepthRoute, QuoteRoute, Route, TradeRoute
+from engine.adapters.live.spec import ENDPOINTS, STREAMS_PER_CONNECTION, Listed, LiveSpec, MarketSpec, listed
+from engine.clock import NS_PER_S, Clock
+from engine.strategy.events import EventBatch, Instrument
+
+
+class LiveFeed:
+    """Listens to a `LiveSpec`. `dice` spreads waits; `tap` is given every accepted message, as a recorder needs it.
+
+    `coalesce_ns` may be set at any time: where it is positive, the feed reads all that waits, hands it over,
+    and does not look again for that long. What comes meanwhile waits in the sockets: delayed, never dropped.
+    Raises InputError where an instrument cannot be asked for.
+    """
+
+    simulated = False
+
+    def __init__(self, spec: LiveSpec, clock: Clock, dice: random.Random, tap: Tap | None = None) -> None:
+        self.coalesce_ns = 0
+        self.counts = Counts()
+        self._listed = listed(spec)
+        self._spec = spec
+        self._clock = clock
+        self._dice = dice
+        self._tap = tap
+        self._links: list[Link] = []
+        self._inboxes: list[Inbox] = []
+        self._is_paused = False
+
+    def instruments(self) -> list[Instrument]:
+        """What it listens to."""
+        return [one.instrument for one in self._listed]
+
+    @property
+    def messages(self) -> int:
+        """Messages that came in, refused or not."""
+        return sum(inbox.messages for inbox in self._inboxes)
+
+    @property
+    def bytes(self) -> int:
+        """Their size, without framing."""
+        return sum(inbox.bytes for inbox in self._inboxes)
+
+    async def run(self, on_batches: OnBatches, stop: asyncio.Event) -> None:
+        """Call `on_batches` with what arrived, at most once a loop turn, until `stop` is set.
+
+        An error that `on_batches` raises ends the feed and is raised here.
+        """
+        loop = asyncio.get_running_loop()
+        failed: asyncio.Future[None] = loop.create_future()
+
+        def hand_over(batches: dict[str, EventBatch]) -> None:
+            try:
+                on_batches(batches)
+            except Exception as error:  # noqa: BLE001 - the loop would only log it
+                if not failed.done():
+                    failed.set_exception(error)
+            if self.coalesce_ns > 0 and not self._is_paused:
+                loop.call_soon(self._pause_if_drained, loop, self.messages)
+
+        turn = Turn(self._clock, loop, hand_over)
+        async with httpx.AsyncClient(timeout=self._spec.snapshot_timeout_s) as client:
+            bases = {market.market: market.rest_url or ENDPOINTS[market.market].rest for market in self._spec.markets}
+            snapshots = Snapshots(client, bases, turn, self.counts, self._spec, self._dice, self._tap)
+            self._links = self._make_links(turn, snapshots)
+            tasks = [asyncio.ensure_future(link.run()) for link in self._links]
+            stopping = asyncio.ensure_future(stop.wait())
+            awaited: list[asyncio.Future[Any]] = [stopping, failed, *tasks]
+            try:
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                for finished in (failed, *tasks):
+                    if finished.done():
+                        finished.result()
+            finally:
+                for task in (stopping, *tasks):
+                    task.cancel()
+                await asyncio.gather(stopping, *tasks, return_exceptions=True)
+                await snapshots.close()
+                failed.cancel()
+                turn.flush()
+
+    def _make_links(self, turn: Turn, snapshots: Snapshots) -> list[Link]:
+        reader = LevelReader()
+        rows = {one: EventRows(one.symbol, turn.touched) for one in self._listed}
+        links: list[Link] = []
+        for market in self._spec.markets:
+            for base, streams in self._streams(market, rows, reader, snapshots).items():
+                for names in _chunks(list(streams), STREAMS_PER_CONNECTION):
+                    routes = {name: streams[name] for name in names}
+                    symbols = [rows[one] for one in dict.fromkeys(route.listed for route in routes.values())]
+                    inbox = Inbox(routes, self.counts, self._tap)
+                    self._inboxes.append(inbox)
+                    url = combined_url(base, names)
+                    links.append(Link(url, routes, symbols, inbox, turn, self.counts, self._spec, self._dice))
+        return links
+
+    def _streams(
+        self, market: MarketSpec, rows: dict[Listed, EventRows], reader: LevelReader, snapshots: Snapshots
+    ) -> dict[str, dict[str, Route]]:
+        """Routes by address and name of stream; the streams of one symbol stand together."""
+        endpoint = ENDPOINTS[market.market]
+        base, trades_base = market.ws_url or endpoint.streams, market.ws_url or endpoint.streams
+        if market.trades == "aggTrade":
+            trades_base = market.ws_url or endpoint.aggregates
+        streams: dict[str, dict[str, Route]] = {base: {}, trades_base: {}}
+        for ticker in market.tickers:
+            one = Listed(market.market, ticker)
+            trades: Route = (
+                AggTradeRoute(one, rows[one])
+                if market.trades == "aggTrade"
+                else TradeRoute(one, rows[one], self.counts.skipped)
+            )
+            streams[trades_base][one.stream(market.trades)] = trades
+            streams[base][one.stream("bookTicker")] = QuoteRoute(one, rows[one])
+            if market.depth is not None:
+                depth = DepthRoute(one, rows[one], reader, snapshots.request)
+                streams[base][one.stream(f"depth@{market.depth}")] = depth
+        return streams
+
+    def _pause_if_drained(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
+        """Pause once a turn has brought nothing more; else the next turn asks again."""
+        if self.messages > seen or self._is_paused or self.coalesce_ns <= 0:
+            return
+        self._is_paused = True
+        self.counts.pauses += 1
+        for link in self._links:
+            for connection in link.open:
+                connection.pause()
+        loop.call_later(self.coalesce_ns / NS_PER_S, self._resume)
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        for link in self._links:
+            for connection in link.open:
+                connection.resume()
+
+
+def _chunks(names: list[str], size: int) -> list[list[str]]:
+    return [names[first : first + size] for first in range(0, len(names), size)]

@@ -1,0 +1,159 @@
+"""The fold of all symbols: compiled kernels between the points where a mode is decided or a window closes.
+
+A pure function of events and parameters. The published parameters are one reference to a frozen
+snapshot, read once per call, so no output mixes two of them.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.strategy.calendar import schedule_of
+from engine.strategy.events import EventBatch, Instrument, Slice
+from engine.strategy.kernels import activity
+from engine.strategy.kernels import fold as kernels
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, EVENT
+from engine.strategy.mode import MODES, REASONS, Activity, ModeState, Transition, decide, market_is_active
+from engine.strategy.records import Measurement, WindowRecord
+from engine.strategy.state import EMPTY_WINDOW, Memory, Rows, allocate, begin
+from engine.strategy.table import Snapshot
+
+BASELINE = "baseline"
+CANARY = "canary"
+ARMS = {BASELINE: BASELINE_ARM, CANARY: CANARY_ARM}
+
+NOTHING = EventBatch(np.zeros(0, EVENT))
+
+
+class Fold:
+    """Memory, parameters and measurement of all symbols."""
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        measurement: Measurement,
+        snapshot: Snapshot,
+        caps: Rows,
+        *,
+        with_depth: bool = False,
+    ) -> None:
+        self.symbols = tuple(item.symbol for item in instruments)
+        self.measurement = measurement
+        self.snapshot = snapshot
+        self.memory: Memory = allocate(instruments, measurement, caps, with_depth=with_depth)
+        self.has_begun = False
+        self.seen: dict[tuple[int, int], Activity] = {}
+        self.transitions: list[tuple[str, str, Transition]] = []
+        self._steps = measurement.as_array()
+        self._summary = np.zeros(5)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Put other parameters in force between two calls: one store, then every arm takes notice."""
+        self.snapshot = snapshot
+        kernels.adopt_all(self.memory.market, snapshot.rows, snapshot.versions)
+
+    def consume(self, piece: Slice) -> list[WindowRecord]:
+        """Fold what arrived up to `clock_ns`; return the windows that closed, by symbol."""
+        if not self.has_begun:
+            self.begin(piece.from_ns)
+        closed: list[WindowRecord] = []
+        for i, symbol in enumerate(self.symbols):
+            closed += self.fold(i, piece.batches.get(symbol, NOTHING), piece.clock_ns)
+        return closed
+
+    def fold(self, i: int, batch: EventBatch, until_ns: int) -> list[WindowRecord]:
+        """Fold events of one symbol, then every tick up to `until_ns`."""
+        closed: list[WindowRecord] = []
+        snapshot, memory, rows = self.snapshot, self.memory, self.snapshot.rows
+        at, status = 0, kernels.WINDOW
+        while status != kernels.DONE:
+            at, status = kernels.fold(
+                memory.market, i, rows, snapshot.versions, self._steps, memory.samples, memory.books,
+                batch.events, batch.levels, at, until_ns,
+            )  # fmt: skip
+            if status == kernels.MARKET_WINDOW:
+                self._decide_modes(i)
+            elif status == kernels.WINDOW:
+                closed += self._close_window(i)
+        return closed
+
+    def begin(self, at_ns: int) -> None:
+        """Start every symbol's clock at a tick; windows from there on are whole."""
+        for record, rows in zip(self.memory.market, self.snapshot.table, strict=True):
+            begin(record, rows, at_ns)
+        self.has_begun = True
+
+    def _decide_modes(self, i: int) -> None:
+        """Close the market windows that end at this tick, and let the policy judge them."""
+        m = self.memory.market[i]
+        now_ns = int(m["now_ns"])
+        for j, arm in enumerate(m["arms"]):
+            market_ns = int(self.snapshot.table[i, j, arm["mode"]]["market_ns"])
+            if now_ns % market_ns:
+                continue
+            if activity.is_whole(arm["activity"], now_ns, market_ns):
+                self._judge_activity(i, j, m, now_ns)
+            activity.start_window(arm["activity"], now_ns, market_ns)
+
+    def _judge_activity(self, i: int, j: int, m: Any, now_ns: int) -> None:
+        arm = m["arms"][j]
+        params = self.snapshot.params[j].for_symbol(self.symbols[i])
+        seen = self.seen[i, j] = self._activity(i, j, now_ns)
+        schedule_active = params.schedule.enabled and schedule_of(params.schedule).is_active(now_ns)
+        market_active = market_is_active(seen, params.market)
+        arm["schedule_active"], arm["market_active"] = schedule_active, market_active
+        state = ModeState(MODES[arm["mode"]], int(arm["agreeing"]), MODES[arm["decided"]])
+        state, transition = decide(state, schedule_active, market_active, params, now_ns)
+        if transition is not None:
+            self.transitions.append((self.symbols[i], (BASELINE, CANARY)[j], transition))
+        if transition is not None and not transition.is_dry_run:
+            to, reason = MODES.index(transition.after), REASONS.index(transition.reason)
+            kernels.change_mode(m, self.snapshot.rows[i], j, to, reason)
+        arm["agreeing"], arm["decided"] = state.agreeing, MODES.index(state.decided)
+
+    def _activity(self, i: int, j: int, now_ns: int) -> Activity:
+        """What the market window of one arm that ends now looked like."""
+        activity.summarise(self.memory.market[i]["arms"][j]["activity"], now_ns, self._summary)
+        trades, quotes, spread, volatility, volume = self._summary.tolist()
+        return Activity(trades, quotes, known(spread), known(volatility), volume)
+
+    def _close_window(self, i: int) -> list[WindowRecord]:
+        """Return both arms' records; nothing for a window that was not heard from its start."""
+        m = self.memory.market[i]
+        end_ns = int(m["now_ns"])
+        start_ns = end_ns - self.measurement.window_ns()
+        is_whole = start_ns >= m["begun_ns"]
+        records = [self._record(i, j, m, start_ns, end_ns) for j in ARMS.values()] if is_whole else []
+        for arm in m["arms"]:
+            arm["window"] = EMPTY_WINDOW
+            arm["peak_bps"] = arm["equity_bps"]
+        m["counts"] = 0
+        m["square_returns"], m["return_count"] = 0.0, 0
+        return records
+
+    def _record(self, i: int, j: int, m: Any, start_ns: int, end_ns: int) -> WindowRecord:
+        arm = m["arms"][j]
+        return WindowRecord(
+            symbol=self.symbols[i],
+            arm=(BASELINE, CANARY)[j],
+            window_start_ns=start_ns,
+            window_end_ns=end_ns,
+            fingerprint=None if arm["window"]["is_mixed"] else self.snapshot.fingerprints[j],
+            mode=MODES[arm["mode"]].value,
+            window=arm["window"].copy(),
+            counts=m["counts"].copy(),
+            mid=mid_of(m),
+            volatility_bps=known(activity.per_minute_bps(m["square_returns"], m["return_count"])),
+        )
+
+
+def mid_of(m: Any) -> float | None:
+    """Current mid price of one symbol, None while no quote is known."""
+    return float(0.5 * (m["bid_px"] + m["ask_px"])) if m["has_quote"] else None
+
+
+def known(value: float) -> float | None:
+    """A number, or None where it is NaN."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,91 @@
+"""How busy the market was: the inputs of the mode switch, per market window and arm.
+
+A window is sampled into at most 64 bins. Rates and volume are winsorised over the bins, the spread is
+their median: one block trade, or one busy second, is not activity.
+"""
+
+import math
+
+import numpy as np
+
+from engine.clock import NS_PER_S
+from engine.strategy.kernels.arrays import Floats, Record
+from engine.strategy.kernels.compile import kernel
+from engine.strategy.kernels.numerics import median
+from engine.strategy.layout import ACTIVITY_BINS, BIN_NS
+
+WINSOR_SHARE = 0.95
+"""Bins above this quantile of their window (nearest rank) count as the quantile."""
+
+TRADES_PER_MIN, QUOTES_PER_S, SPREAD_BPS, VOLATILITY_BPS, VOLUME_USD = range(5)
+
+
+@kernel
+def start_window(a: Record, at_ns: int, market_ns: int) -> None:
+    """Begin a market window at a tick."""
+    ticks_per_bin = -(-market_ns // (ACTIVITY_BINS * BIN_NS))
+    a.start_ns = at_ns
+    a.bin_ns = ticks_per_bin * BIN_NS
+    a.bins = 0
+    a.square_returns = 0.0
+    a.return_count = 0
+    for slot in range(ACTIVITY_BINS):
+        a.trades[slot] = 0.0
+        a.quotes[slot] = 0.0
+        a.volume_usd[slot] = 0.0
+        a.spread_bps[slot] = math.nan
+
+
+@kernel
+def on_tick(a: Record, m: Record) -> None:
+    """Add the tick that ends now: its events and a sample of the book. Returns are taken on whole seconds."""
+    slot = min(ACTIVITY_BINS - 1, max(0, (m.now_ns - a.start_ns - 1) // a.bin_ns))
+    a.bins = max(a.bins, slot + 1)
+    a.trades[slot] += m.tick_trades
+    a.quotes[slot] += m.tick_quotes
+    a.volume_usd[slot] += m.tick_volume_usd
+    if not m.has_quote:
+        return
+    mid = 0.5 * (m.bid_px + m.ask_px)
+    a.spread_bps[slot] = (m.ask_px - m.bid_px) / mid * 1e4
+    if m.now_ns % NS_PER_S == 0:
+        if a.second_mid > 0.0:
+            a.square_returns += math.log(mid / a.second_mid) ** 2
+            a.return_count += 1
+        a.second_mid = mid
+
+
+@kernel
+def is_whole(a: Record, end_ns: int, market_ns: int) -> bool:
+    """Whether the window that ends here was heard from its start."""
+    return a.start_ns > 0 and end_ns - a.start_ns >= market_ns
+
+
+@kernel
+def summarise(a: Record, end_ns: int, summary: Floats) -> None:
+    """Fill `summary` (5 numbers, indices above) for the window that ends here; NaN is not known."""
+    minutes = (end_ns - a.start_ns) / (60.0 * NS_PER_S)
+    summary[TRADES_PER_MIN] = winsorised_sum(a.trades[: a.bins]) / minutes
+    summary[QUOTES_PER_S] = winsorised_sum(a.quotes[: a.bins]) / (minutes * 60.0)
+    spreads = a.spread_bps[: a.bins]
+    summary[SPREAD_BPS] = median(spreads[~np.isnan(spreads)])
+    summary[VOLATILITY_BPS] = per_minute_bps(a.square_returns, a.return_count)
+    summary[VOLUME_USD] = winsorised_sum(a.volume_usd[: a.bins]) / minutes
+
+
+@kernel
+def per_minute_bps(square_returns: float, seconds: int) -> float:
+    """Realised volatility of one-second log returns, scaled to a minute, bps; NaN without returns."""
+    return 1e4 * math.sqrt(square_returns / seconds * 60.0) if seconds else math.nan
+
+
+@kernel
+def winsorised_sum(values: Floats) -> float:
+    """Sum with every value cut at the 95 % quantile (nearest rank)."""
+    if len(values) == 0:
+        return 0.0
+    cap = np.sort(values)[math.ceil(WINSOR_SHARE * len(values)) - 1]
+    total = 0.0
+    for value in values:
+        total += min(value, cap)
+    return total

@@ -1,0 +1,211 @@
+"""What both arms of a symbol share: best quotes, flow per bin of event time, trade volume, the book.
+
+Flow is summed into bins of the venue's time. Buckets, windows and watermarks are limits on reading
+these bins, so a change of parameters rebuilds nothing.
+"""
+
+import math
+
+from engine.clock import NS_PER_S
+from engine.strategy.kernels.arrays import Floats, Record
+from engine.strategy.kernels.book import apply_depth, clear_book
+from engine.strategy.kernels.compile import inlined, kernel
+from engine.strategy.kernels.numerics import order_flow
+from engine.strategy.layout import BIN_NS, MAX_LEVELS, RING_BINS
+
+MAX_CROSSED_RUN = 5
+"""Crossed quotes in a row after which the last good one is forgotten: the next only sets the state."""
+
+MAX_BEHIND_NS = 60 * NS_PER_S
+MAX_AHEAD_NS = 5 * NS_PER_S
+"""An event further than this from the feed's clock is refused: its time cannot be right."""
+
+LONGEST_READ_NS = RING_BINS * BIN_NS - MAX_AHEAD_NS
+"""Window, watermark and bucket together stay below this, so that early events push nothing out too soon."""
+
+
+@inlined
+def is_timely(m: Record, ts_ns: int) -> bool:
+    """Whether an event's time can be right."""
+    return m.now_ns - MAX_BEHIND_NS <= ts_ns <= m.now_ns + BIN_NS + MAX_AHEAD_NS
+
+
+@inlined
+def bin_at(m: Record, ts_ns: int) -> int:
+    """Return the bin of a time, moving the ring forward to it; -1 if it is older than the ring."""
+    index = ts_ns // BIN_NS
+    if index > m.newest_bin:
+        mid = m.mid[m.newest_bin % RING_BINS]
+        for new in range(max(m.newest_bin + 1, index - RING_BINS + 1), index + 1):
+            _clear_bin(m, new % RING_BINS, mid)
+        m.newest_bin = index
+    elif index <= m.newest_bin - RING_BINS:
+        return -1
+    return index % RING_BINS
+
+
+@kernel
+def _clear_bin(m: Record, slot: int, mid: float) -> None:
+    m.flow[slot] = 0.0
+    m.delta[slot] = 0
+    m.mid[slot] = mid
+    if m.has_depth:
+        m.depth_updates[slot] = 0
+        for level in range(MAX_LEVELS):
+            m.level_flow[slot, level] = 0.0
+            m.level_depth[slot, level] = 0.0
+
+
+@kernel
+def first_bin(m: Record, from_ns: int) -> int:
+    """Index of the oldest bin from a time on that the ring still has."""
+    return max(from_ns // BIN_NS, m.newest_bin - RING_BINS + 1)
+
+
+@kernel
+def flow_between(m: Record, from_ns: int, to_ns: int) -> float:
+    """Order flow at the best quotes over from_ns <= t < to_ns, base units; both on bin edges."""
+    total = 0.0
+    for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
+        total += m.flow[index % RING_BINS]
+    return total
+
+
+@kernel
+def level_flow_between(m: Record, level: int, from_ns: int, to_ns: int) -> float:
+    """Order flow at one rank of the book over from_ns <= t < to_ns, base units."""
+    total = 0.0
+    for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
+        total += m.level_flow[index % RING_BINS, level]
+    return total
+
+
+@kernel
+def mean_depth(m: Record, levels: int, from_ns: int, to_ns: int) -> float:
+    """Average quantity at one side of one of the first `levels` ranks, base units; NaN without updates.
+
+    Cont, Cucuringu and Zhang, Quantitative Finance 23(10), 2023: the Q that normalises multi-level flow.
+    """
+    total, count = 0.0, 0
+    for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
+        count += m.depth_updates[index % RING_BINS]
+        for level in range(levels):
+            total += m.level_depth[index % RING_BINS, level]
+    return total / (2.0 * levels * count) if count else math.nan
+
+
+@kernel
+def mid_at(m: Record, end_ns: int) -> float:
+    """Mid price as of the last quote before a bin edge; NaN where the ring does not reach."""
+    index = end_ns // BIN_NS - 1
+    if index <= m.newest_bin - RING_BINS:
+        return math.nan
+    mid = m.mid[min(index, m.newest_bin) % RING_BINS]
+    return mid if mid > 0.0 else math.nan
+
+
+@kernel
+def lots_at(m: Record, end_ns: int) -> int:
+    """Cumulative volume delta of all trades before a bin edge, in lots."""
+    later = 0
+    for index in range(first_bin(m, end_ns), m.newest_bin + 1):
+        later += m.delta[index % RING_BINS]
+    return m.lots - later
+
+
+@kernel
+def on_gap(m: Record, ts_ns: int) -> None:
+    """Events are missing: the next quote only sets the state, and windows that touch the gap give no z."""
+    m.counts.gaps += 1
+    m.gap_count += 1
+    m.gap_until_ns = max(m.gap_until_ns, ts_ns)
+    m.has_quote = 0
+    clear_book(m)
+
+
+@inlined
+def take_trade(m: Record, event: Record) -> float:
+    """Count a trade and add its volume; return its value in quote currency, 0 if it may not be used."""
+    price, qty, aggressor = event.a, event.b, event.c
+    if not (0.0 < price < math.inf and 0.0 < qty < math.inf and abs(aggressor) == 1.0):
+        m.counts.refused += 1
+        return 0.0
+    if event.id >= 0 and m.last_trade_id >= 0:
+        if event.id <= m.last_trade_id:
+            m.counts.duplicates += 1
+            return 0.0
+        missing = event.id - m.last_trade_id - 1
+        if missing:
+            m.counts.lost += missing
+            m.counts.gaps += 1
+            m.gap_count += 1
+    m.last_trade_id = max(m.last_trade_id, event.id)
+    m.counts.trades += 1
+    m.counts.inferred += event.d == 1.0
+    lots = math.floor(aggressor * qty * m.lots_per_unit + 0.5)
+    slot = bin_at(m, event.ts_ns)
+    m.lots += lots
+    if slot >= 0:
+        m.delta[slot] += lots
+    m.counts.late += event.ts_ns < m.taken_ns
+    value = price * qty if m.contract_usd == 0.0 else qty * m.contract_usd
+    m.tick_trades += 1
+    m.tick_volume_usd += value
+    return value
+
+
+@inlined
+def take_quote(m: Record, event: Record) -> bool:
+    """Add the order flow of a new best quote; return whether it may be used."""
+    bid_px, bid_qty, ask_px, ask_qty = event.a, event.b, event.c, event.d
+    if not (_is_positive(bid_px) and _is_positive(bid_qty) and _is_positive(ask_px) and _is_positive(ask_qty)):
+        m.counts.refused += 1
+        return False
+    if event.id >= 0 and event.id <= m.last_quote_id:
+        m.counts.duplicates += 1
+        return False
+    m.last_quote_id = max(m.last_quote_id, event.id)
+    if bid_px >= ask_px:
+        m.counts.crossed += 1
+        m.crossed_quotes += 1
+        if m.crossed_quotes > MAX_CROSSED_RUN:
+            m.has_quote = 0
+        return False
+    m.crossed_quotes = 0
+    m.counts.quotes += 1
+    m.tick_quotes += 1
+    m.counts.late += event.ts_ns < m.taken_ns
+    slot = bin_at(m, event.ts_ns)
+    if slot >= 0:
+        if m.has_quote:
+            m.flow[slot] += order_flow(m.bid_px, m.bid_qty, m.ask_px, m.ask_qty, bid_px, bid_qty, ask_px, ask_qty)
+        m.mid[slot] = 0.5 * (bid_px + ask_px)
+    m.has_quote = 1
+    m.bid_px, m.bid_qty, m.ask_px, m.ask_qty = bid_px, bid_qty, ask_px, ask_qty
+    return True
+
+
+@inlined
+def _is_positive(x: float) -> bool:
+    return 0.0 < x < math.inf
+
+
+@kernel
+def take_depth(m: Record, book: Floats, levels: Floats, event: Record, flow: Floats) -> None:
+    """Apply one depth message to the book and add the order flow of each of its ranks."""
+    first, bids, asks = int(event.a), int(event.b), int(event.c)
+    fits = first >= 0 and bids >= 0 and asks >= 0 and first + bids + asks <= len(levels) and book.shape[2] > 1
+    status = apply_depth(m, book[0], book[1], levels, first, bids, asks, event.d == 1.0, flow) if fits else 3
+    if status == 3:
+        m.counts.refused += 1
+        return
+    m.has_depth = 1
+    m.counts.depths += 1
+    m.counts.crossed += status == 2
+    slot = bin_at(m, event.ts_ns)
+    if status != 0 or slot < 0:
+        return
+    m.depth_updates[slot] += 1
+    for level in range(MAX_LEVELS):
+        m.level_flow[slot, level] += flow[level]
+        m.level_depth[slot, level] += m.top[0, level, 1] + m.top[1, level, 1]
