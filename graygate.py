@@ -1,4 +1,7 @@
-"""The command line: rehearse, resume, approve, roll back, look. Nothing here loads Prefect."""
+"""The command line: rehearse, resume, approve, roll back, look. Nothing here loads Prefect.
+
+Commands about a market alone are in `tasks/market_commands.py`.
+"""
 
 import json
 import os
@@ -16,10 +19,12 @@ from engine.errors import GraygateError, RefusedError
 from engine.rollout.approvals import ApprovalRequest, submit
 from engine.rollout.decision import Answer
 from engine.rollout.state import RolloutState, fold
+from tasks.market_commands import market_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 journal_app = typer.Typer(no_args_is_help=True, help="Look at a rollout's journal.")
 app.add_typer(journal_app, name="journal")
+app.add_typer(market_app)
 
 console = Console(stderr=True)
 

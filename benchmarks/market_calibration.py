@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from engine.adapters.replay import RecordedMarket
 from engine.adapters.simulated import SimulatedMarket
 from engine.clock import NS_PER_S
-from engine.strategy.events import BOOK, TRADE, Row
-from engine.strategy.ofi import order_flow
+from engine.strategy.events import Events
+from engine.strategy.layout import QUOTE, TRADE
 
 SET_A = Path(__file__).resolve().parents[2] / "shared" / "market" / "sets" / "A_binance_20240808_6inst"
 START_NS = 1_723_161_256 * NS_PER_S
@@ -61,22 +61,28 @@ class Tape:
     """Mid at the end of every 100 ms."""
 
 
-def tape_of(rows: list[Row]) -> Tape:
-    trades = np.array([row[1:5] for row in rows if row[0] == TRADE])
-    quotes = np.array([row[1:6] for row in rows if row[0] == BOOK])
-    zero = quotes[0, 0]
-    trade_s, quote_s = (trades[:, 0] - zero) / NS_PER_S, (quotes[:, 0] - zero) / NS_PER_S
-    book = quotes[:, 1:]
-    each = [order_flow(*old, *new) for old, new in zip(book[:-1].tolist(), book[1:].tolist(), strict=True)]
+def order_flow(book: Floats) -> Floats:
+    """e_n of Cont, Kukanov and Stoikov (2014) of each change of quotes, shape (n_quotes - 1,)."""
+    (bid0, bid_qty0, ask0, ask_qty0), (bid1, bid_qty1, ask1, ask_qty1) = book[:-1].T, book[1:].T
+    bid = (bid1 >= bid0) * bid_qty1 - (bid1 <= bid0) * bid_qty0
+    return np.asarray(bid - (ask1 <= ask0) * ask_qty1 + (ask1 >= ask0) * ask_qty0)
+
+
+def tape_of(events: Events) -> Tape:
+    trades, quotes = events[events["kind"] == TRADE], events[events["kind"] == QUOTE]
+    zero = quotes["ts_ns"][0]
+    trade_s, quote_s = (trades["ts_ns"] - zero) / NS_PER_S, (quotes["ts_ns"] - zero) / NS_PER_S
+    book = np.column_stack([quotes[name] for name in "abcd"])
+    each = order_flow(book)
     bins = int(quote_s[-1] * 10)
     mids = 0.5 * (book[:, 0] + book[:, 2])
     ends = np.arange(1, bins + 1) / 10
-    signed = trades[:, 2] * trades[:, 3]
+    signed = trades["b"] * trades["c"]
     kept = (trade_s >= 0.0) & (trade_s < bins / 10)
     return Tape(
         trade_s=trade_s,
-        qty=trades[:, 2],
-        side=trades[:, 3],
+        qty=trades["b"],
+        side=trades["c"],
         quote_s=quote_s,
         book=book,
         flow=np.asarray(np.bincount((quote_s[1:] * 10).astype(int), each, bins + 1)[:bins], np.float64),
@@ -168,28 +174,28 @@ def _flow(tape: Tape) -> Stats:
     }
 
 
-def statistics(rows: list[Row], tick: float) -> Stats:
+def statistics(events: Events, tick: float) -> Stats:
     """Everything the simulated market is calibrated on, of one symbol's events."""
-    tape = tape_of(rows)
+    tape = tape_of(events)
     found = _activity(tape) | _shape(tape, tick) | _flow(tape)
     return {name: float(value) for name, value in found.items()}
 
 
-def rows_of(market: RecordedMarket | SimulatedMarket) -> dict[str, list[Row]]:
+def events_of(market: RecordedMarket | SimulatedMarket) -> dict[str, Events]:
     """All events by symbol, in arrival order."""
-    rows: dict[str, list[Row]] = {}
-    for slice_ in market.slices():
+    found: dict[str, list[Events]] = {}
+    for slice_ in market.slices(NS_PER_S):
         for symbol, batch in slice_.batches.items():
-            rows.setdefault(symbol, []).extend(batch.rows)
-    return rows
+            found.setdefault(symbol, []).append(batch.events)
+    return {symbol: np.concatenate(batches) for symbol, batches in found.items()}
 
 
 def simulated(seeds: tuple[int, ...], seconds: float = SECONDS) -> dict[str, Stats]:
     """Mean of the statistics over seeds."""
     runs: dict[str, list[Stats]] = {}
     for seed in seeds:
-        for symbol, rows in rows_of(SimulatedMarket(seed, ("BTCUSDT", "ETHUSDT"), START_NS, seconds)).items():
-            runs.setdefault(symbol, []).append(statistics(rows, TICK_SIZES[symbol]))
+        for symbol, events in events_of(SimulatedMarket(seed, ("BTCUSDT", "ETHUSDT"), START_NS, seconds)).items():
+            runs.setdefault(symbol, []).append(statistics(events, TICK_SIZES[symbol]))
     return {
         symbol: {name: float(np.mean([each[name] for each in found])) for name in found[0]}
         for symbol, found in runs.items()
@@ -198,15 +204,15 @@ def simulated(seeds: tuple[int, ...], seconds: float = SECONDS) -> dict[str, Sta
 
 def recorded(folder: Path) -> dict[str, Stats]:
     """Statistics of the four instruments of set A that have a known tick size."""
-    found = rows_of(RecordedMarket(folder))
-    return {symbol: statistics(rows, TICK_SIZES[symbol]) for symbol, rows in found.items() if symbol in TICK_SIZES}
+    found = events_of(RecordedMarket(folder))
+    return {symbol: statistics(events, TICK_SIZES[symbol]) for symbol, events in found.items() if symbol in TICK_SIZES}
 
 
 def events_per_cpu_s(clock: Callable[[], float] = time.process_time) -> float:
     """Speed at which ten minutes of both symbols are made and sliced, one core."""
     market = SimulatedMarket(1, ("BTCUSDT", "ETHUSDT"), START_NS, 600.0)
     began = clock()
-    count = sum(len(batch) for slice_ in market.slices() for batch in slice_.batches.values())
+    count = sum(len(batch) for slice_ in market.slices(NS_PER_S) for batch in slice_.batches.values())
     return count / (clock() - began)
 
 

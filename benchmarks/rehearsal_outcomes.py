@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from config.loader import Programme, load_programme
+from config.loader import Programme, load_caps, load_programme
 from engine.adapters.simulated import SimulatedMarket
 from engine.clock import NS_PER_S
 from engine.rollout.evidence import Evidence
@@ -38,18 +38,18 @@ def play(programme: Programme, seed: int) -> tuple[str, str]:
     length_s = plan.warmup_s + sum(stage.observe_s for stage in plan.stages) + 4
     market = SimulatedMarket(seed, feed.simulated_tickers, start_ns, length_s)
     measurement = Measurement(plan.measurement_window_s, plan.grid_ms, plan.horizons_ms)
-    host = Host(market.instruments(), measurement, programme.baseline.params)
-    slices, rows = market.slices(), []
+    host = Host(market.instruments(), measurement, programme.baseline.params, load_caps())
+    slices, rows = market.slices(NS_PER_S), []
     clock_ns = (market.start_ns // NS_PER_S + 1 + plan.warmup_s) * NS_PER_S
     for stage in plan.stages:
         rows += fold_until(host, slices, clock_ns, measurement)
         release = programme.releases[stage.name]
-        live = pick_symbols(stage, list(host.pipelines), "plan")
+        live = pick_symbols(stage, list(host.symbols), "plan")
         host.apply(Deployment("bench", stage.name, 1, release.fingerprint, canonical_json(release.params), live))
         for slot in range(1, stage.slot_count + 1):
             rows += fold_until(host, slices, clock_ns + slot * stage.cadence_s * NS_PER_S, measurement)
             evidence = Evidence(
-                columns(rows), {}, tuple(host.pipelines),
+                columns(rows), {}, tuple(host.symbols),
                 {"baseline": programme.baseline.fingerprint, "canary": release.fingerprint},
                 clock_ns, clock_ns + slot * stage.cadence_s * NS_PER_S, plan.measurement_window_s,
             )  # fmt: skip

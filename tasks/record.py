@@ -27,10 +27,17 @@ def duration_s(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def live_spec(market: str, symbols: str, trades: str = "trade", depth: str | None = "100ms") -> LiveSpec:
+def live_spec(
+    market: str,
+    symbols: str,
+    trades: str = "trade",
+    depth: str | None = "100ms",
+    ws_url: str | None = None,
+    rest_url: str | None = None,
+) -> LiveSpec:
     """Specification of one market from comma-separated tickers. Raises InputError."""
     tickers = tuple(ticker.strip().upper() for ticker in symbols.split(",") if ticker.strip())
-    spec = LiveSpec((MarketSpec(market, tickers, trades, depth),))
+    spec = LiveSpec((MarketSpec(market, tickers, trades, depth, ws_url, rest_url),))
     listed(spec)
     return spec
 

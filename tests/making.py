@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from engine.strategy.caps import Caps, OrderCaps, PositionCaps
 from engine.strategy.params import StrategyParams
 from engine.strategy.records import Measurement
 
@@ -14,6 +15,9 @@ T0 = 1_735_689_600 * S
 """2025-01-01T00:00:00Z, a Wednesday: on the edge of every tick, window and minute."""
 
 MEASUREMENT = Measurement(window_s=1, grid_ms=50, horizons_ms=(250, 500))
+
+WIDE_CAPS = Caps(("*",), OrderCaps(1e9, 1000, 10_000.0), PositionCaps(1e9), ("*",))
+"""Caps that nothing in a test reaches unless it means to."""
 
 _MODE = {
     "ofi": {
@@ -31,6 +35,7 @@ _MODE = {
         "window_ticks": 200,
         "ema_span": 10,
         "denoise_sigma": 3.0,
+        "transform": "signed_sqrt",
         "z": {"kind": "ewma", "window": 300, "floor": 0.0},
     },
     "risk": {"position_limit": 0.5, "order_rate_limit_per_min": 60},

@@ -102,7 +102,8 @@ def _trade(data: _Data) -> dict[str, Any]:
 def _book(data: _Data) -> dict[str, Any]:
     return {
         "event_ms": data.E, "match_ms": data.T, "update_id": data.u,
-        "bid_px": float(data.b or "nan"), "bid_qty": float(data.B or "nan"), "ask_px": float(data.a or "nan"), "ask_qty": float(data.A or "nan"),
+        "bid_px": float(data.b or "nan"), "bid_qty": float(data.B or "nan"),
+        "ask_px": float(data.a or "nan"), "ask_qty": float(data.A or "nan"),
     }  # fmt: skip
 
 

@@ -18,15 +18,14 @@ from engine.strategy.layout import (
     BIN_NS,
     FORM_BEST,
     FORM_INTEGRATED,
+    LONGEST_READ_NS,
     MAX_LEVELS,
     MAX_ORDERS,
-    RING_BINS,
     Z_EWMA,
     Z_RING,
     Z_ROBUST,
 )
 
-RING_NS = RING_BINS * BIN_NS
 DAY_NS = 86_400_000 * NS_PER_MS
 INF = math.inf
 MIN_WINDOW = 2
@@ -54,7 +53,7 @@ def _check_ofi(rows: Rows) -> int:
         buckets = row.bucket_ns > 0 and row.bucket_ns % BIN_NS == 0
         windows = row.window_ns > 0 and row.window_ns % BIN_NS == 0
         waits = row.watermark_ns >= 0 and 0 <= row.freeze_ns <= DAY_NS
-        reaches = row.window_ns + row.watermark_ns + row.bucket_ns < RING_NS
+        reaches = row.window_ns + row.watermark_ns + row.bucket_ns < LONGEST_READ_NS
         shaped = 1 <= row.depth_levels <= MAX_LEVELS and FORM_BEST <= row.form <= FORM_INTEGRATED
         flags = 0 <= row.normalise <= 1 and 0 <= row.signed_sqrt <= 1
         scaled = Z_EWMA <= row.ofi_z <= Z_ROBUST and 0.0 < row.ofi_z_alpha <= 1.0
@@ -70,10 +69,11 @@ def _check_cvd(rows: Rows) -> int:
     for index in range(rows.shape[0]):
         row = rows[index]
         smoothed = 0.0 < row.size_alpha < row.ema_alpha <= 1.0 and 0.0 < row.denoise_sigma < INF
+        flags = 0 <= row.cvd_signed_sqrt <= 1
         scaled = Z_EWMA <= row.cvd_z <= Z_ROBUST and 0.0 < row.cvd_z_alpha <= 1.0
         floored = 0.0 <= row.cvd_z_floor < INF and (row.cvd_z != Z_ROBUST or row.cvd_z_floor > 0.0)
         ranged = MIN_WINDOW <= row.cvd_z_window <= Z_RING
-        if not (smoothed and scaled and floored and ranged):
+        if not (smoothed and flags and scaled and floored and ranged):
             return index
     return -1
 
@@ -130,14 +130,33 @@ MODULES = (
     Module(
         "ofi",
         (
-            "bucket_ns", "window_ns", "watermark_ns", "freeze_ns", "depth_levels", "form", "normalise",
-            "signed_sqrt", "ofi_z", "ofi_z_alpha", "ofi_z_window", "ofi_z_floor",
+            "bucket_ns",
+            "window_ns",
+            "watermark_ns",
+            "freeze_ns",
+            "depth_levels",
+            "form",
+            "normalise",
+            "signed_sqrt",
+            "ofi_z",
+            "ofi_z_alpha",
+            "ofi_z_window",
+            "ofi_z_floor",
         ),
         _check_ofi,
     ),
     Module(
         "cvd",
-        ("ema_alpha", "size_alpha", "denoise_sigma", "cvd_z", "cvd_z_alpha", "cvd_z_window", "cvd_z_floor"),
+        (
+            "ema_alpha",
+            "size_alpha",
+            "denoise_sigma",
+            "cvd_signed_sqrt",
+            "cvd_z",
+            "cvd_z_alpha",
+            "cvd_z_window",
+            "cvd_z_floor",
+        ),
         _check_cvd,
     ),
     Module("risk", ("position_limit", "order_rate_limit"), _check_risk),
@@ -145,5 +164,5 @@ MODULES = (
     Module("fusion", ("weight_ofi", "weight_cvd", "enter", "exit", "require_agreement"), _check_fusion),
     Module("paper", ("fee_bps", "latency_ns", "allocation_usd"), _check_paper),
     Module("mode", ("pin", "market_ns"), _check_mode),
-)  # fmt: skip
+)
 """In the order in which they are asked."""

@@ -14,7 +14,13 @@ BIN_NS = 50 * NS_PER_MS
 """Width of one bin of flow, and of one tick: every bucket and window is a whole number of them."""
 
 RING_BINS = 512
-"""25.6 s of flow: the longest window plus the longest watermark."""
+"""25.6 s of flow."""
+
+MAX_AHEAD_NS = 5_000 * NS_PER_MS
+"""An event further ahead of the feed's clock is refused: its time cannot be right."""
+
+LONGEST_READ_NS = RING_BINS * BIN_NS - MAX_AHEAD_NS
+"""Window, watermark and bucket together stay below this, so that early events push nothing out too soon."""
 
 MAX_LEVELS = 10
 MAX_HORIZONS = 8
@@ -72,7 +78,7 @@ PARAMS = np.dtype(
         ("bucket_ns", "i8"), ("window_ns", "i8"), ("watermark_ns", "i8"), ("freeze_ns", "i8"),
         ("depth_levels", "i8"), ("form", "i8"), ("normalise", "i8"), ("signed_sqrt", "i8"),
         ("ofi_z", "i8"), ("ofi_z_alpha", "f8"), ("ofi_z_window", "i8"), ("ofi_z_floor", "f8"),
-        ("ema_alpha", "f8"), ("size_alpha", "f8"), ("denoise_sigma", "f8"),
+        ("ema_alpha", "f8"), ("size_alpha", "f8"), ("denoise_sigma", "f8"), ("cvd_signed_sqrt", "i8"),
         ("cvd_z", "i8"), ("cvd_z_alpha", "f8"), ("cvd_z_window", "i8"), ("cvd_z_floor", "f8"),
         ("position_limit", "f8"), ("order_rate_limit", "i8"),
         ("flush_ns", "i8"), ("coalesce_ns", "i8"),

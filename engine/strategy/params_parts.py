@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from engine.clock import NS_PER_MS
-from engine.strategy.layout import BIN_NS, MAX_LEVELS, MAX_ORDERS, RING_BINS, Z_RING
+from engine.strategy.layout import BIN_NS, LONGEST_READ_NS, MAX_LEVELS, MAX_ORDERS, Z_RING
 
 STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
@@ -20,7 +20,7 @@ MIN_Z_WINDOW = 20
 
 _HOURS = re.compile(r"^(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d$")
 _BIN_MS = BIN_NS // NS_PER_MS
-_RING_MS = RING_BINS * _BIN_MS
+_LONGEST_READ_MS = LONGEST_READ_NS // NS_PER_MS
 _DAY_MS = 86_400_000
 
 ZKind = Literal["ewma", "rolling", "robust"]
@@ -93,7 +93,7 @@ class OfiParams:
         require(self.watermark_ms >= 0, "ofi.watermark_ms", ">= 0", self.watermark_ms)
         _require_at_most_a_day("ofi.freeze_ms", self.freeze_ms, low=0)
         reach = self.window_ms + self.watermark_ms + self.bucket_ms
-        require(reach < _RING_MS, "ofi.window_ms + watermark_ms + bucket_ms", f"< {_RING_MS}", reach)
+        require(reach < _LONGEST_READ_MS, "ofi.window_ms + watermark_ms + bucket_ms", f"< {_LONGEST_READ_MS}", reach)
         levels = self.depth_levels
         require(1 <= levels <= MAX_LEVELS, "ofi.depth_levels", f"in [1, {MAX_LEVELS}]", levels)
 
@@ -118,12 +118,13 @@ class CvdParams:
 
     The signal is the exponential mean of signed trade value over `ema_span` trades,
     each trade cut at the mean plus `denoise_sigma` standard deviations of trade value;
-    its z baseline spans `window_ticks` trades.
+    its z baseline spans `window_ticks` trades. The signed square root tames heavy tails.
     """
 
     window_ticks: int
     ema_span: int
     denoise_sigma: float
+    transform: Literal["none", "signed_sqrt"]
     z: CvdZParams
     __pydantic_config__: ClassVar = STRICT
 

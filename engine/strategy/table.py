@@ -136,6 +136,7 @@ def _cvd_fields(cvd: CvdParams) -> dict[str, Any]:
         "ema_alpha": alpha_of_span(cvd.ema_span),
         "size_alpha": baseline_alpha,
         "denoise_sigma": cvd.denoise_sigma,
+        "cvd_signed_sqrt": cvd.transform == "signed_sqrt",
         "cvd_z": Z_KINDS[cvd.z.kind],
         "cvd_z_alpha": baseline_alpha,
         "cvd_z_window": cvd.z.window,

@@ -68,7 +68,8 @@ class OracleArm:
             kept = cut
         self.size.update(value, p["size_alpha"])
         self.ema += p["ema_alpha"] * (kept * side - self.ema)
-        self.cvd_z = self.cvd.next(self.ema, p["cvd_z"], p["cvd_z_alpha"], p["cvd_z_window"], p["cvd_z_floor"])
+        x = signed_sqrt(self.ema) if p["cvd_signed_sqrt"] else self.ema
+        self.cvd_z = self.cvd.next(x, p["cvd_z"], p["cvd_z_alpha"], p["cvd_z_window"], p["cvd_z_floor"])
 
     def strength(self) -> float:
         p = self.p

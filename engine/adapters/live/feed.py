@@ -35,6 +35,7 @@ class LiveFeed:
         self._clock = clock
         self._dice = dice
         self._tap = tap
+        self._reader = LevelReader()
         self._links: list[Link] = []
         self._inboxes: list[Inbox] = []
         self._is_paused = False
@@ -92,11 +93,10 @@ class LiveFeed:
                 turn.flush()
 
     def _make_links(self, turn: Turn, snapshots: Snapshots) -> list[Link]:
-        reader = LevelReader()
         rows = {one: EventRows(one.symbol, turn.touched) for one in self._listed}
         links: list[Link] = []
         for market in self._spec.markets:
-            for base, streams in self._streams(market, rows, reader, snapshots).items():
+            for base, streams in self._streams(market, rows, snapshots).items():
                 for names in _chunks(list(streams), STREAMS_PER_CONNECTION):
                     routes = {name: streams[name] for name in names}
                     symbols = [rows[one] for one in dict.fromkeys(route.listed for route in routes.values())]
@@ -107,7 +107,7 @@ class LiveFeed:
         return links
 
     def _streams(
-        self, market: MarketSpec, rows: dict[Listed, EventRows], reader: LevelReader, snapshots: Snapshots
+        self, market: MarketSpec, rows: dict[Listed, EventRows], snapshots: Snapshots
     ) -> dict[str, dict[str, Route]]:
         """Routes by address and name of stream; the streams of one symbol stand together."""
         endpoint = ENDPOINTS[market.market]
@@ -125,7 +125,7 @@ class LiveFeed:
             streams[trades_base][one.stream(market.trades)] = trades
             streams[base][one.stream("bookTicker")] = QuoteRoute(one, rows[one])
             if market.depth is not None:
-                depth = DepthRoute(one, rows[one], reader, snapshots.request)
+                depth = DepthRoute(one, rows[one], self._reader, snapshots.request)
                 streams[base][one.stream(f"depth@{market.depth}")] = depth
         return streams
 

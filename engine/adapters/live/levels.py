@@ -109,12 +109,13 @@ def read_sides(text: NDArray[np.uint8], middle: int, end: int, levels: Levels) -
 
 
 class LevelReader:
-    """Reads both sides of a message. Keeps its working memory."""
+    """Reads both sides of a message. Keeps its working memory; making one loads the kernel."""
 
     def __init__(self) -> None:
         self._text = bytearray(MAX_MESSAGE + len(PADDING))
         self._bytes = np.frombuffer(self._text, np.uint8)
         self._levels = np.empty((MAX_MESSAGE // SHORTEST_LEVEL + 1, 2))
+        self.read(msgspec.Raw(b"[]"), msgspec.Raw(b"[]"))
 
     def read(self, bids: msgspec.Raw, asks: msgspec.Raw) -> tuple[int, Levels]:
         """Return the number of bids, and float64[n, 2] (price, quantity), bids first.

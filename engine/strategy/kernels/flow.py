@@ -11,17 +11,13 @@ from engine.strategy.kernels.arrays import Floats, Record
 from engine.strategy.kernels.book import apply_depth, clear_book
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.numerics import order_flow
-from engine.strategy.layout import BIN_NS, MAX_LEVELS, RING_BINS
+from engine.strategy.layout import BIN_NS, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS
 
 MAX_CROSSED_RUN = 5
 """Crossed quotes in a row after which the last good one is forgotten: the next only sets the state."""
 
 MAX_BEHIND_NS = 60 * NS_PER_S
-MAX_AHEAD_NS = 5 * NS_PER_S
-"""An event further than this from the feed's clock is refused: its time cannot be right."""
-
-LONGEST_READ_NS = RING_BINS * BIN_NS - MAX_AHEAD_NS
-"""Window, watermark and bucket together stay below this, so that early events push nothing out too soon."""
+"""An event older than this is refused: its time cannot be right."""
 
 
 @inlined

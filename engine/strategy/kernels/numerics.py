@@ -89,7 +89,7 @@ def _windowed_z(state: Record, x: float, kind: int, window: int, floor: float) -
     """z against the last `window` values: by mean and standard deviation, or by median and MAD."""
     past = _past(state, window)
     if kind == Z_ROLLING:
-        mean = past.mean()
+        mean = past[0] + (past - past[0]).mean()  # of equal values exactly their value
         return _standardised(x, mean, math.sqrt(((past - mean) ** 2).sum() / (len(past) - 1.0)), floor)
     middle = median(past)
     return _standardised(x, middle, MAD_TO_SD * median(np.abs(past - middle)), floor)
@@ -116,7 +116,7 @@ def _past(state: Record, window: int) -> Floats:
     return past
 
 
-@kernel
+@inlined
 def signed_sqrt(x: float) -> float:
     """sgn(x) sqrt|x|: tames the heavy tails that depth gives to flow."""
     return math.copysign(math.sqrt(abs(x)), x)

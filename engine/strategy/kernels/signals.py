@@ -32,7 +32,8 @@ def on_trade(arm: Record, p: Record, value: float, aggressor: float) -> None:
         kept = arm.size.mean + p.denoise_sigma * math.sqrt(arm.size.var)
     update_moments(arm.size, value, p.size_alpha)
     arm.cvd_ema += p.ema_alpha * (kept * aggressor - arm.cvd_ema)
-    arm.cvd_z = next_z(arm.cvd, arm.cvd_ema, p.cvd_z, p.cvd_z_alpha, p.cvd_z_window, p.cvd_z_floor, MIN_CVD_TRADES)
+    x = signed_sqrt(arm.cvd_ema) if p.cvd_signed_sqrt else arm.cvd_ema
+    arm.cvd_z = next_z(arm.cvd, x, p.cvd_z, p.cvd_z_alpha, p.cvd_z_window, p.cvd_z_floor, MIN_CVD_TRADES)
 
 
 @kernel

@@ -3,12 +3,14 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.adapters.replay import RecordedMarket
 from engine.errors import FeedError
-from engine.strategy.events import TRADE
+from engine.strategy.layout import QUOTE, TRADE
 
 T = 1_723_161_256_000
 
@@ -20,7 +22,7 @@ def trade(number: int, event_ms: int, price: str, qty: str, buyer_is_maker: bool
 
 SPOT = [
     '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","s":"BTCUSDT","b":[],"a":[]}}',
-    '{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"100.0","B":"2.0","a":"100.1","A":"3.0"}}',
+    '{"stream":"btcusdt@bookTicker","data":{"u":41,"s":"BTCUSDT","b":"100.0","B":"2.0","a":"100.1","A":"3.0"}}',
     trade(7, T, "100.1", "0.5", buyer_is_maker=False),
     trade(8, T + 80, "100.0", "1", buyer_is_maker=True),
 ]
@@ -33,16 +35,31 @@ def capture(folder: Path, lines: list[str]) -> Path:
     return path
 
 
+def played(market: RecordedMarket, symbol: str) -> np.ndarray[Any, Any]:
+    """All events of one symbol."""
+    slices = market.slices(60 * 10**9)
+    return np.concatenate([piece.batches[symbol].events for piece in slices if symbol in piece.batches])
+
+
 def test_trades_and_best_quotes_are_read_and_the_rest_is_left_alone(tmp_path: Path) -> None:
     capture(tmp_path, SPOT)
 
     market = RecordedMarket(tmp_path)
-    rows = [row for piece in market.slices() for batch in piece.batches.values() for row in batch]
+    events = played(market, "BTCUSDT.binance_spot")
 
     assert [item.symbol for item in market.instruments()] == ["BTCUSDT.binance_spot"]
-    trades = [row for row in rows if row[0] == TRADE]
-    assert [(row[2], row[3], row[4], row[6]) for row in trades] == [(100.1, 0.5, 1.0, 7), (100.0, 1.0, -1.0, 8)]
-    assert trades[0][1] == T * 10**6
+    trades = events[events["kind"] == TRADE]
+    assert trades[["a", "b", "c", "id"]].tolist() == [(100.1, 0.5, 1.0, 7), (100.0, 1.0, -1.0, 8)]
+    assert trades["ts_ns"][0] == T * 10**6
+
+
+def test_quotes_keep_the_update_id_of_the_wire(tmp_path: Path) -> None:
+    capture(tmp_path, SPOT)
+
+    events = played(RecordedMarket(tmp_path), "BTCUSDT.binance_spot")
+
+    quotes = events[events["kind"] == QUOTE]
+    assert quotes[["id", "a", "b", "c", "d"]].tolist() == [(41, 100.0, 2.0, 100.1, 3.0)]
 
 
 @pytest.mark.parametrize(
@@ -69,3 +86,5 @@ def test_the_raw_captures_of_set_a_are_the_normalised_set(set_a: Path) -> None:
 
     assert raw.instruments() == normalised.instruments()
     assert (raw.start_ns, raw.end_ns) == (normalised.start_ns, normalised.end_ns)
+    for instrument in raw.instruments():
+        assert played(raw, instrument.symbol).tobytes() == played(normalised, instrument.symbol).tobytes()

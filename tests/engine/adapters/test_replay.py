@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from engine.adapters.replay import RecordedMarket
 from engine.clock import NS_PER_S
 from engine.errors import FeedError
-from engine.strategy.events import BOOK, TRADE
-from engine.strategy.pipeline import TICK_NS
+from engine.strategy.events import TICK_NS
+from engine.strategy.layout import EVENT, QUOTE, TRADE
 from tests.making import MS, T0, S
 
 SET_A = Path(__file__).parents[4] / "shared" / "market" / "sets" / "A_binance_20240808_6inst"
@@ -50,6 +51,12 @@ def recording(
     return folder
 
 
+def played(market: RecordedMarket, symbol: str, step_ns: int = TICK_NS) -> np.ndarray[Any, Any]:
+    """All events of one symbol."""
+    pieces = [piece.batches[symbol].events for piece in market.slices(step_ns) if symbol in piece.batches]
+    return np.concatenate(pieces)
+
+
 def test_a_small_recording_is_played_on_ticks(tmp_path: Path) -> None:
     market = RecordedMarket(recording(tmp_path))
 
@@ -57,8 +64,54 @@ def test_a_small_recording_is_played_on_ticks(tmp_path: Path) -> None:
 
     assert [item.symbol for item in market.instruments()] == ["ETHUSDT.x_spot"]
     assert [piece.clock_ns for piece in slices] == list(range(market.start_ns, market.end_ns + 1, TICK_NS))
+    assert all(piece.from_ns == piece.clock_ns - TICK_NS for piece in slices)
     assert not market.simulated
     assert market.common_span_ns() == (T0, T0 + 2875 * MS)
+
+
+STEPS = [
+    pytest.param(3 * TICK_NS, id="three ticks"),
+    pytest.param(250 * MS, id="a quarter of a second"),
+    pytest.param(S, id="a second"),
+    pytest.param(3600 * S, id="longer than the recording"),
+]
+
+
+@pytest.mark.parametrize("step_ns", STEPS)
+def test_the_step_of_slices_changes_no_event(tmp_path: Path, step_ns: int) -> None:
+    market = RecordedMarket(recording(tmp_path))
+
+    slices = list(market.slices(step_ns))
+
+    assert played(market, "ETHUSDT.x_spot", step_ns).tobytes() == played(market, "ETHUSDT.x_spot").tobytes()
+    assert [piece.from_ns for piece in slices[1:]] == [piece.clock_ns for piece in slices[:-1]]
+    assert (slices[0].from_ns, slices[-1].clock_ns) == (market.start_ns - TICK_NS, market.end_ns)
+    assert all(piece.clock_ns % step_ns == 0 for piece in slices[1:-1])
+
+
+def test_a_step_starts_after_the_first_tick_whatever_the_recording_starts_on(tmp_path: Path) -> None:
+    columns = trades()
+    for name in ("ts_ns", "recv_ns"):
+        columns[name] = [ns + 30 * MS for ns in columns[name]]
+    shifted = books()
+    for name in ("ts_ns", "recv_ns"):
+        shifted[name] = [ns + 130 * MS for ns in shifted[name]]
+    market = RecordedMarket(recording(tmp_path, columns, shifted))
+
+    clocks = [piece.clock_ns - T0 for piece in market.slices(S)]
+
+    assert clocks == [50 * MS, S, 2 * S, 3 * S]
+
+
+@pytest.mark.parametrize("step_ns", [TICK_NS, *STEPS])
+def test_events_lie_in_their_slice(tmp_path: Path, step_ns: int) -> None:
+    for piece in RecordedMarket(recording(tmp_path)).slices(step_ns):
+        for batch in piece.batches.values():
+            arrivals = batch.events["arrival_ns"]
+            assert batch.events.dtype == EVENT
+            assert arrivals.tolist() == sorted(arrivals.tolist())
+            assert piece.from_ns < arrivals[0] or piece.clock_ns == T0 + TICK_NS
+            assert arrivals[-1] <= piece.clock_ns
 
 
 def test_events_come_in_order_of_arrival_and_never_before_they_arrived(tmp_path: Path) -> None:
@@ -66,7 +119,12 @@ def test_events_come_in_order_of_arrival_and_never_before_they_arrived(tmp_path:
     late["recv_ns"][3] += 2 * S
     market = RecordedMarket(recording(tmp_path, late))
 
-    when = {row[6]: piece.clock_ns for piece in market.slices() for batch in piece.batches.values() for row in batch}
+    when = {
+        int(event["id"]): piece.clock_ns
+        for piece in market.slices()
+        for batch in piece.batches.values()
+        for event in batch.events[batch.events["kind"] == TRADE]
+    }
 
     assert when[3] >= late["ts_ns"][3] + 2 * S
     assert when[2] < when[3]
@@ -77,11 +135,36 @@ def test_the_matching_time_of_the_venue_is_preferred_to_the_event_time(tmp_path:
     columns["trade_ts_ns"] = [ts - 5 * MS for ts in columns["ts_ns"]]
     market = RecordedMarket(recording(tmp_path, columns))
 
-    times = [
-        row[1] for piece in market.slices() for batch in piece.batches.values() for row in batch if row[0] == TRADE
-    ]
+    events = played(market, "ETHUSDT.x_spot")
 
-    assert set(times) <= set(columns["trade_ts_ns"])
+    times = events["ts_ns"][events["kind"] == TRADE]
+    assert len(times) > 0
+    assert set(times.tolist()) <= set(columns["trade_ts_ns"])
+
+
+@pytest.mark.parametrize(
+    ("update_ids", "ids"),
+    [
+        pytest.param({}, {-1}, id="without a column"),
+        pytest.param({"update_id": [100 + 3 * n for n in range(24)]}, {100 + 3 * n for n in range(23)}, id="known"),
+        pytest.param({"update_id": [None] * 23 + [7]}, {-1}, id="a row without"),
+    ],
+)
+def test_quotes_carry_the_update_id_of_the_venue_or_none(
+    tmp_path: Path, update_ids: dict[str, Any], ids: set[int]
+) -> None:
+    events = played(RecordedMarket(recording(tmp_path, None, books() | update_ids)), "ETHUSDT.x_spot")
+
+    assert set(events["id"][events["kind"] == QUOTE].tolist()) >= ids
+    assert set(events["id"][events["kind"] == TRADE].tolist()) <= set(range(12))
+
+
+def test_an_event_has_the_columns_of_its_row(tmp_path: Path) -> None:
+    events = played(RecordedMarket(recording(tmp_path)), "ETHUSDT.x_spot")
+
+    trade, quote = (events[events["kind"] == kind][0].tolist() for kind in (TRADE, QUOTE))
+    assert trade == (TRADE, T0, T0, 0, 100.0, 1.0, 1.0, 0.0)
+    assert quote == (QUOTE, T0, T0, -1, 99.0, 1.0, 101.0, 1.0)
 
 
 @pytest.mark.parametrize(("ticker", "usd"), [("BTCUSD_PERP", 100.0), ("ETHUSD_PERP", 10.0)])
@@ -161,9 +244,9 @@ def test_a_trade_whose_side_is_not_known_is_not_taken_for_a_sale(tmp_path: Path,
     except FeedError:
         return
 
-    sides = [row[4] for piece in market.slices() for batch in piece.batches.values() for row in batch if row[6] == 0]
+    events = played(market, "ETHUSDT.x_spot")
 
-    assert sides != [-1.0]
+    assert events["c"][(events["kind"] == TRADE) & (events["id"] == 0)].tolist() == [0.0]
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +261,10 @@ def test_set_a_has_six_instruments(set_a: RecordedMarket) -> None:
 
 
 @needs_set_a
-def test_slices_of_set_a_lie_on_ticks_and_events_in_their_slice(set_a: RecordedMarket) -> None:
-    clocks, signed, kinds = [], [], set()
-    for piece in set_a.slices():
-        clocks.append(piece.clock_ns)
-        for row in piece.batches.get("ETHUSDT.binance_usdm", ()):
-            kinds.add(row[0])
-            if row[0] == TRADE:
-                signed.append(row[2] * row[3] * row[4])
+def test_slices_of_set_a_lie_on_ticks_and_hold_every_trade(set_a: RecordedMarket) -> None:
+    clocks = [piece.clock_ns for piece in set_a.slices()]
+    events = played(set_a, "ETHUSDT.binance_usdm")
+    made = events[events["kind"] == TRADE]
 
     table = pq.read_table(SET_A / "trades.parquet").to_pandas()
     mine = table[(table["exchange"] == "binance_usdm") & (table["symbol"] == "ETHUSDT")]
@@ -193,9 +272,17 @@ def test_slices_of_set_a_lie_on_ticks_and_events_in_their_slice(set_a: RecordedM
     expected = math.fsum(mine["price"] * mine["qty"] * sign)
     assert clocks == list(range(set_a.start_ns, set_a.end_ns + 1, TICK_NS))
     assert clocks[0] % TICK_NS == 0
-    assert kinds == {TRADE, BOOK}
-    assert math.fsum(signed) == pytest.approx(expected, rel=1e-9)
-    assert len(signed) == len(mine)
+    assert set(events["kind"].tolist()) == {TRADE, QUOTE}
+    assert math.fsum(made["a"] * made["b"] * made["c"]) == pytest.approx(expected, rel=1e-9)
+    assert len(made) == len(mine)
+
+
+@needs_set_a
+@pytest.mark.parametrize("step_ns", [250 * MS, 7 * S])
+def test_the_step_of_slices_changes_no_event_of_set_a(set_a: RecordedMarket, step_ns: int) -> None:
+    for instrument in set_a.instruments():
+        at_once, by_ticks = (played(set_a, instrument.symbol, step) for step in (step_ns, TICK_NS))
+        assert at_once.tobytes() == by_ticks.tobytes()
 
 
 @needs_set_a

@@ -1,63 +1,58 @@
 """The two-phase update: every symbol changes or none does."""
 
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
+from engine import metrics
+from engine.adapters.exporter import HostCollector
 from engine.errors import ConfigError, RefusedError
-from engine.strategy.arm import Arm
+from engine.strategy import host as host_module
+from engine.strategy.checks import MODULES, Module
 from engine.strategy.events import EventBatch, Instrument, Slice
+from engine.strategy.fold import ARMS, BASELINE, CANARY
 from engine.strategy.host import Deployment, Host
-from engine.strategy.ofi import FlowRing
+from engine.strategy.layout import ACTIVE, BASELINE_ARM, CANARY_ARM, MANUAL, QUIET
 from engine.strategy.params import StrategyParams, canonical_json, digest, fingerprint
-from engine.strategy.pipeline import BASELINE, CANARY
-from tests.making import MEASUREMENT, T0, S, params_with
+from engine.strategy.table import prepare
+from tests.making import MEASUREMENT, MS, T0, WIDE_CAPS, S, params_with
 
 SYMBOLS = ("BTCUSDT.binance_usdm", "ETHUSDT.binance_usdm", "SOLUSDT.binance_usdm")
+MANY = tuple(f"S{number:03d}USDT.simulated" for number in range(500))
 STABLE = params_with({"mode": "quiet"})
 FIRST = params_with()
 SECOND = params_with({"mode": "active", "paper.fee_bps": 3.0, "active.risk.position_limit": 0.9})
+NOW = T0 + S + S // 2
 
 
 def deployment(params: StrategyParams, epoch: int = 1, live: tuple[str, ...] = SYMBOLS[:1]) -> Deployment:
     return Deployment("rollout", "10pct", epoch, fingerprint(params), canonical_json(params), live)
 
 
-def host_on_first() -> Host:
-    """A host whose canaries run FIRST, live on one symbol, in epoch 3, inside a window."""
-    host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, STABLE)
-    host.consume(Slice(T0 + S + S // 2, {}))
-    host.apply(deployment(FIRST, epoch=3))
+def host_on_first(symbols: Sequence[str] = SYMBOLS) -> Host:
+    """A host whose canaries run FIRST, live on the first symbol, in epoch 3, inside a window."""
+    host = Host([Instrument(symbol) for symbol in symbols], MEASUREMENT, STABLE, WIDE_CAPS)
+    host.consume(Slice(T0, NOW, {}))
+    host.apply(deployment(FIRST, epoch=3, live=(symbols[0],)))
     return host
 
 
 def seen(host: Host) -> dict[str, Any]:
-    """Everything a deployment may change."""
-    arms = {
-        (symbol, name): (arm.params, arm.fingerprint, arm.modes.mode, arm.last_transition, dict(arm.transition_counts))
-        for symbol, pipeline in host.pipelines.items()
-        for name, arm in pipeline.arms.items()
+    """Everything a deployment may change: all memory of all arms, what is published, and what is told."""
+    snapshot = host.folding.snapshot
+    return {
+        "memory": hashlib.sha256(host.folding.memory.market.data).hexdigest(),
+        "snapshot": (id(snapshot), snapshot.epoch, snapshot.fingerprints, snapshot.params, snapshot.table.tobytes()),
+        "told": (host.live_arms(), host.live_fingerprints(), host.stage, host.epoch),
     }
-    told = (host.live_arms(), host.live_fingerprints(), host.rollout_id, host.stage, host.epoch)
-    return {"arms": arms, "told": told}
 
 
-class StubbornArm(Arm):
-    """An arm that refuses parameters: before it took them, after, or whatever it is given."""
-
-    def __init__(self, when: str) -> None:
-        super().__init__(CANARY, FlowRing(), MEASUREMENT, STABLE)
-        super().change_params(FIRST, fingerprint(FIRST), T0)
-        self._when = when
-
-    def change_params(self, params: StrategyParams, params_fingerprint: str, at_ns: int) -> None:
-        is_new = params_fingerprint not in (fingerprint(FIRST), fingerprint(STABLE))
-        if self._when == "always" or (self._when == "before" and is_new):
-            raise RuntimeError("out of memory")
-        super().change_params(params, params_fingerprint, at_ns)
-        if self._when == "after" and is_new:
-            raise RuntimeError("out of memory")
+def modes(host: Host, arm: int) -> set[int]:
+    return set(host.folding.memory.market["arms"][:, arm]["mode"].tolist())
 
 
 def test_apply_gives_every_canary_the_candidate_and_makes_it_live_where_wanted() -> None:
@@ -65,10 +60,25 @@ def test_apply_gives_every_canary_the_candidate_and_makes_it_live_where_wanted()
 
     host.apply(deployment(SECOND, epoch=4, live=SYMBOLS[:2]))
 
-    assert {pipeline.arms[CANARY].fingerprint for pipeline in host.pipelines.values()} == {fingerprint(SECOND)}
-    assert {pipeline.arms[BASELINE].fingerprint for pipeline in host.pipelines.values()} == {fingerprint(STABLE)}
+    snapshot, arms = host.folding.snapshot, host.folding.memory.market["arms"]
+    assert snapshot.params == (STABLE, SECOND)
+    assert snapshot.fingerprints == (fingerprint(STABLE), fingerprint(SECOND))
+    assert (arms["epoch"] == snapshot.versions).all()
+    assert (modes(host, BASELINE_ARM), modes(host, CANARY_ARM)) == ({QUIET}, {ACTIVE})
+    assert set(arms["transition_counts"][:, CANARY_ARM, ACTIVE, MANUAL].tolist()) == {1}
     assert host.live_arms() == dict(zip(SYMBOLS, (CANARY, CANARY, BASELINE), strict=True))
     assert host.epoch == 4
+
+
+def test_a_deployment_before_the_first_event_is_what_the_service_begins_with() -> None:
+    host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, STABLE, WIDE_CAPS)
+    host.apply(deployment(SECOND))
+
+    records = host.consume(Slice(T0, T0 + S, {}))
+
+    assert [record.fingerprint for record in records if record.arm == CANARY] == [fingerprint(SECOND)] * 3
+    assert [record.mode for record in records if record.arm == CANARY] == ["active"] * 3
+    assert [record.live for record in records if record.arm == CANARY] == [True, False, False]
 
 
 def broken(old: str, new: str) -> Deployment:
@@ -110,32 +120,75 @@ def test_a_refused_deployment_leaves_every_symbol_as_it_was(wanted: Deployment, 
     assert seen(host) == before
 
 
-@pytest.mark.parametrize("symbol", SYMBOLS)
-@pytest.mark.parametrize("when", ["before", "after", "always"])
-def test_a_symbol_that_fails_while_publishing_leaves_every_symbol_on_the_old_parameters(symbol: str, when: str) -> None:
+def refusing(place: int) -> Callable[[Any], int]:
+    """A check that refuses one row: of symbol `place // 2`, in mode `place % 2`."""
+    return lambda rows: place
+
+
+def failing(rows: Any) -> int:
+    raise RuntimeError("out of memory")
+
+
+def with_modules(monkeypatch: pytest.MonkeyPatch, *modules: Module) -> None:
+    monkeypatch.setattr(host_module, "prepare", partial(prepare, modules=modules))
+
+
+@pytest.mark.parametrize("place", range(2 * len(SYMBOLS)))
+@pytest.mark.parametrize("position", range(len(MODULES) + 1))
+def test_a_module_that_refuses_one_symbol_leaves_every_symbol_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, place: int, position: int
+) -> None:
     host = host_on_first()
-    host.pipelines[symbol].arms[CANARY] = StubbornArm(when)
+    before = seen(host)
+    stubborn = Module("stubborn", ("fee_bps",), refusing(place))
+    with_modules(monkeypatch, *MODULES[:position], stubborn, *MODULES[position:])
+
+    says = rf"module stubborn refuses {SYMBOLS[place // 2]} in {('quiet', 'active')[place % 2]} mode: fee_bps=3.0"
+    with pytest.raises(ConfigError, match=says):
+        host.apply(deployment(SECOND, epoch=4, live=SYMBOLS))
+
+    assert seen(host) == before
+
+
+@pytest.mark.parametrize("position", range(len(MODULES) + 1))
+def test_a_module_that_fails_leaves_every_symbol_as_it_was(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
+    host = host_on_first()
+    before = seen(host)
+    with_modules(monkeypatch, *MODULES[:position], Module("broken", (), failing), *MODULES[position:])
 
     with pytest.raises(RuntimeError, match="out of memory"):
         host.apply(deployment(SECOND, epoch=4, live=SYMBOLS))
 
-    canaries = [pipeline.arms[CANARY] for pipeline in host.pipelines.values()]
-    assert [arm.fingerprint for arm in canaries] == [fingerprint(FIRST)] * 3
-    assert [arm.params for arm in canaries] == [FIRST] * 3
-    assert host.live_arms() == dict(zip(SYMBOLS, (CANARY, BASELINE, BASELINE), strict=True))
-    assert host.epoch == 3
-
-
-@pytest.mark.parametrize("symbol", SYMBOLS)
-def test_a_failed_publication_leaves_modes_and_their_history_as_they_were(symbol: str) -> None:
-    host = host_on_first()
-    host.pipelines[symbol].arms[CANARY] = StubbornArm("before")
-    before = seen(host)
-
-    with pytest.raises(RuntimeError):
-        host.apply(deployment(SECOND, epoch=4, live=SYMBOLS))
-
     assert seen(host) == before
+
+
+def test_one_refusal_among_five_hundred_symbols_leaves_none_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = host_on_first(MANY)
+    before = seen(host)
+    with monkeypatch.context() as patch:
+        with_modules(patch, *MODULES, Module("stubborn", ("fee_bps",), refusing(2 * 499)))
+        with pytest.raises(ConfigError, match=r"module stubborn refuses S499USDT\.simulated"):
+            host.apply(deployment(SECOND, epoch=4, live=MANY))
+
+    after = seen(host)
+    host.apply(deployment(SECOND, epoch=4, live=MANY))
+
+    assert after == before
+    assert set(host.live_fingerprints().values()) == {fingerprint(SECOND)}
+    assert modes(host, CANARY_ARM) == {ACTIVE}
+
+
+def test_after_a_refusal_windows_go_on_under_the_old_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, undisturbed = host_on_first(), host_on_first()
+    with monkeypatch.context() as patch:
+        with_modules(patch, Module("stubborn", (), refusing(0)))
+        with pytest.raises(ConfigError):
+            host.apply(deployment(SECOND, epoch=4, live=SYMBOLS))
+
+    rows = [
+        [record.to_row(MEASUREMENT) for record in it.consume(Slice(NOW, T0 + 4 * S, {}))] for it in (host, undisturbed)
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_the_same_epoch_may_apply_again() -> None:
@@ -197,16 +250,54 @@ def test_the_canary_goes_on_in_shadow_after_a_roll_back() -> None:
     host = host_on_first()
     host.roll_back(None, epoch=3)
 
-    records = host.consume(Slice(T0 + 3 * S, {SYMBOLS[0]: EventBatch([])}))
+    records = host.consume(Slice(NOW, T0 + 3 * S, {SYMBOLS[0]: EventBatch.of([])}))
 
-    assert {record.arm for record in records} == {BASELINE, CANARY}
+    assert {(record.arm, record.live) for record in records if record.window_start_ns == T0 + 2 * S} == {
+        (BASELINE, True),
+        (CANARY, False),
+    }
+    assert {record.fingerprint for record in records if record.arm == CANARY} == {None, fingerprint(FIRST)}
 
 
 def test_live_fingerprints_are_read_from_the_arms() -> None:
     host = host_on_first()
-    other = params_with({"paper.fee_bps": 9.0})
 
-    host.pipelines[SYMBOLS[0]].arms[CANARY].change_params(other, fingerprint(other), T0 + 2 * S)
+    host.folding.memory.market["arms"]["epoch"][0, CANARY_ARM] -= 1
 
-    assert host.live_fingerprints()[SYMBOLS[0]] == fingerprint(other)
-    assert host.live_fingerprints()[SYMBOLS[1]] == fingerprint(STABLE)
+    assert host.live_fingerprints() == {
+        SYMBOLS[0]: "not adopted",
+        SYMBOLS[1]: fingerprint(STABLE),
+        SYMBOLS[2]: fingerprint(STABLE),
+    }
+
+
+@pytest.mark.parametrize(
+    ("live", "coalesce_ns"),
+    [
+        pytest.param((), 30 * MS, id="baselines are live"),
+        pytest.param(SYMBOLS, 20 * MS, id="canaries are live"),
+        pytest.param(SYMBOLS[:1], 20 * MS, id="the most hurried live arm decides"),
+    ],
+)
+def test_events_are_gathered_as_long_as_every_live_arm_allows(live: tuple[str, ...], coalesce_ns: int) -> None:
+    throttled = {"mode": "quiet", "throttle_in_quiet": True}
+    stable = params_with(throttled | {"quiet.performance.coalesce_ms": 30})
+    host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, stable, WIDE_CAPS)
+    host.apply(deployment(params_with(throttled | {"quiet.performance.coalesce_ms": 20}), live=live))
+
+    assert host.coalesce_ns() == coalesce_ns
+
+
+def test_exposure_is_the_position_times_the_limit_of_the_mode() -> None:
+    host = host_on_first()
+    host.apply(deployment(SECOND, epoch=4))
+    host.folding.memory.market["arms"]["position"][1] = [1, -1]
+
+    collector = HostCollector(host, lambda: 0, lambda: {"update_failed": 0})
+    samples = [s for family in collector.collect() if family.name == metrics.PAPER_EXPOSURE for s in family.samples]
+    exposure = {(sample.labels["symbol"], sample.labels["arm"]): sample.value for sample in samples}
+
+    assert exposure[SYMBOLS[1], BASELINE] == 0.5
+    assert exposure[SYMBOLS[1], CANARY] == -0.9
+    assert set(exposure.values()) == {0.5, -0.9, 0.0}
+    assert len(exposure) == len(SYMBOLS) * len(ARMS)

@@ -76,7 +76,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rolling z": ({"ofi_z": Z_ROLLING, "cvd_z": Z_ROLLING}, {"ofi_z": Z_ROLLING, "ofi_z_floor": 0.5}),
     "robust z": ({"ofi_z": Z_ROBUST, "ofi_z_floor": 0.2}, {"ofi_z": Z_ROBUST, "cvd_z": Z_ROBUST, "cvd_z_floor": 1.0}),
     "plain flow, other grids": (
-        {"signed_sqrt": 0, "bucket_ns": 150 * NS_PER_MS},
+        {"signed_sqrt": 0, "cvd_signed_sqrt": 0, "bucket_ns": 150 * NS_PER_MS},
         {"window_ns": 2 * NS_PER_S, "watermark_ns": 50 * NS_PER_MS},
     ),
     "tight limits": (

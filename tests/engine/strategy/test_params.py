@@ -113,7 +113,7 @@ OFI = {
     "bucket_ms": 100, "window_ms": 500, "watermark_ms": 100, "freeze_ms": 0, "depth_levels": 10, "form": "best",
     "normalise": False, "transform": "signed_sqrt", "z": OfiZParams(**OFI_Z),
 }  # fmt: skip
-CVD = {"window_ticks": 200, "ema_span": 10, "denoise_sigma": 3.0, "z": CvdZParams(**CVD_Z)}
+CVD = {"window_ticks": 200, "ema_span": 10, "denoise_sigma": 3.0, "transform": "signed_sqrt", "z": CvdZParams(**CVD_Z)}
 PERFORMANCE = {"flush_metrics_interval_ms": 1000, "coalesce_ms": 0}
 RISK = {"position_limit": 0.5, "order_rate_limit_per_min": 60}
 FUSION = {"weight_ofi": 0.6, "weight_cvd": 0.4, "enter": 1.0, "exit": 0.2, "require_agreement": False}
