@@ -157,8 +157,8 @@ def _missing_snapshots(path: Path, updates: pa.Table) -> pa.Table:
 
 
 def _messages_of(rows: dict[str, Ints], levels: Floats) -> Recorded:
-    """Messages of one symbol: neighbouring rows with the same ids, receive time, kind and capture are one."""
-    key = [rows[name] for name in ("recv_ns", "is_snapshot", "first_update_id", "last_update_id", "capture")]
+    """Messages of one symbol: neighbouring rows with the same last id, receive time, kind and capture are one."""
+    key = [rows[name] for name in ("recv_ns", "is_snapshot", "last_update_id", "capture")]
     is_start = np.r_[True, np.any([values[1:] != values[:-1] for values in key], axis=0)]
     starts = np.flatnonzero(is_start)
     messages = np.zeros(len(starts), MESSAGE)

@@ -45,3 +45,9 @@ class Schedule:
 def schedule_of(params: ScheduleParams) -> Schedule:
     """The schedule of these parameters, built once."""
     return Schedule(params)
+
+
+@lru_cache(maxsize=1024)
+def is_scheduled(schedule: Schedule, at_ns: int) -> bool:
+    """`schedule.is_active(at_ns)`, which all symbols ask at the same instants."""
+    return schedule.is_active(at_ns)

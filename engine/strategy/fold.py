@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.strategy.calendar import schedule_of
+from engine.strategy.calendar import Schedule, is_scheduled, schedule_of
 from engine.strategy.events import EventBatch, Instrument, Slice
 from engine.strategy.kernels import activity
 from engine.strategy.kernels import fold as kernels
-from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, EVENT
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, EVENT, WINDOW
 from engine.strategy.mode import MODES, REASONS, Activity, ModeState, Transition, decide, market_is_active
+from engine.strategy.params import StrategyParams
 from engine.strategy.records import Measurement, WindowRecord
 from engine.strategy.state import EMPTY_WINDOW, Memory, Rows, allocate, begin
 from engine.strategy.table import Snapshot
@@ -48,11 +49,15 @@ class Fold:
         self.transitions: list[tuple[str, str, Transition]] = []
         self._steps = measurement.as_array()
         self._summary = np.zeros(5)
+        self._policies: tuple[Snapshot, dict[tuple[int, int], tuple[StrategyParams, Schedule]]] = (snapshot, {})
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Put other parameters in force between two calls: one store, then every arm takes notice."""
+        """Put other parameters in force: one store. The next call folds under them, and no output mixes both."""
         self.snapshot = snapshot
-        kernels.adopt_all(self.memory.market, snapshot.rows, snapshot.versions)
+
+    def settle(self) -> None:
+        """Let every arm take notice of the published parameters now, not with its next event. Cannot fail."""
+        kernels.adopt_all(self.memory.market, self.snapshot.rows, self.snapshot.versions)
 
     def consume(self, piece: Slice) -> list[WindowRecord]:
         """Fold what arrived up to `clock_ns`; return the windows that closed, by symbol."""
@@ -82,42 +87,49 @@ class Fold:
     def begin(self, at_ns: int) -> None:
         """Start every symbol's clock at a tick; windows from there on are whole."""
         for record, rows in zip(self.memory.market, self.snapshot.table, strict=True):
-            begin(record, rows, at_ns)
+            begin(record, rows, self.measurement, at_ns)
         self.has_begun = True
 
     def _decide_modes(self, i: int) -> None:
         """Close the market windows that end at this tick, and let the policy judge them."""
-        m = self.memory.market[i]
-        now_ns = int(m["now_ns"])
-        for j, arm in enumerate(m["arms"]):
-            market_ns = int(self.snapshot.table[i, j, arm["mode"]]["market_ns"])
-            if now_ns % market_ns:
+        market = self.memory.market
+        now_ns = int(market["now_ns"][i])
+        ends_ns, modes = market["arms"]["activity"]["end_ns"][i].tolist(), market["arms"]["mode"][i].tolist()
+        for j, (end_ns, mode) in enumerate(zip(ends_ns, modes, strict=True)):
+            if end_ns != now_ns:
                 continue
-            if activity.is_whole(arm["activity"], now_ns, market_ns):
-                self._judge_activity(i, j, m, now_ns)
-            activity.start_window(arm["activity"], now_ns, market_ns)
+            market_ns = int(self.snapshot.table["market_ns"][i, j, mode])
+            if activity.close_window(market, i, j, market_ns, self._summary):
+                trades, quotes, spread, volatility, volume = self._summary.tolist()
+                self.seen[i, j] = Activity(trades, quotes, known(spread), known(volatility), volume)
+                self._judge_activity(i, j, now_ns)
 
-    def _judge_activity(self, i: int, j: int, m: Any, now_ns: int) -> None:
-        arm = m["arms"][j]
-        params = self.snapshot.params[j].for_symbol(self.symbols[i])
-        seen = self.seen[i, j] = self._activity(i, j, now_ns)
-        schedule_active = params.schedule.enabled and schedule_of(params.schedule).is_active(now_ns)
-        market_active = market_is_active(seen, params.market)
-        arm["schedule_active"], arm["market_active"] = schedule_active, market_active
+    def _judge_activity(self, i: int, j: int, now_ns: int) -> None:
+        market = self.memory.market
+        arm = market["arms"][i, j]
+        params, schedule = self._policy(i, j)
+        schedule_active = is_scheduled(schedule, now_ns)
+        market_active = market_is_active(self.seen[i, j], params.market)
         state = ModeState(MODES[arm["mode"]], int(arm["agreeing"]), MODES[arm["decided"]])
         state, transition = decide(state, schedule_active, market_active, params, now_ns)
         if transition is not None:
             self.transitions.append((self.symbols[i], (BASELINE, CANARY)[j], transition))
         if transition is not None and not transition.is_dry_run:
             to, reason = MODES.index(transition.after), REASONS.index(transition.reason)
-            kernels.change_mode(m, self.snapshot.rows[i], j, to, reason)
+            kernels.switch_mode(market, i, self.snapshot.rows, j, to, reason)
+        arm["schedule_active"], arm["market_active"] = schedule_active, market_active
         arm["agreeing"], arm["decided"] = state.agreeing, MODES.index(state.decided)
 
-    def _activity(self, i: int, j: int, now_ns: int) -> Activity:
-        """What the market window of one arm that ends now looked like."""
-        activity.summarise(self.memory.market[i]["arms"][j]["activity"], now_ns, self._summary)
-        trades, quotes, spread, volatility, volume = self._summary.tolist()
-        return Activity(trades, quotes, known(spread), known(volatility), volume)
+    def _policy(self, i: int, j: int) -> tuple[StrategyParams, Schedule]:
+        """What decides on the mode of one arm, resolved once per snapshot."""
+        if self._policies[0] is not self.snapshot:
+            self._policies = (self.snapshot, {})
+        policies = self._policies[1]
+        policy = policies.get((i, j))
+        if policy is None:
+            params = self.snapshot.params[j].for_symbol(self.symbols[i])
+            policy = policies[i, j] = (params, schedule_of(params.schedule))
+        return policy
 
     def _close_window(self, i: int) -> list[WindowRecord]:
         """Return both arms' records; nothing for a window that was not heard from its start."""
@@ -142,7 +154,7 @@ class Fold:
             window_end_ns=end_ns,
             fingerprint=None if arm["window"]["is_mixed"] else self.snapshot.fingerprints[j],
             mode=MODES[arm["mode"]].value,
-            window=arm["window"].copy(),
+            window=np.frombuffer(arm["window"].tobytes(), WINDOW)[0],  # ten times faster than copying the record
             counts=m["counts"].copy(),
             mid=mid_of(m),
             volatility_bps=known(activity.per_minute_bps(m["square_returns"], m["return_count"])),

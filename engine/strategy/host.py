@@ -112,6 +112,7 @@ class Host:
             params = parse_params(wanted.params, wanted.fingerprint)
             rows = param_rows(params, self.symbols)
             self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
+            self.folding.settle()
         self.epoch = wanted.epoch
         live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.symbols}
         self._put_in_force(Stamp(self.clock_ns, wanted.rollout_id, wanted.stage, live))

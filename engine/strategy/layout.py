@@ -134,7 +134,8 @@ SIGNAL = np.dtype(
 
 ACTIVITY = np.dtype(
     [
-        ("start_ns", "i8"), ("bins", "i8"), ("bin_ns", "i8"), ("trades", "f8", (ACTIVITY_BINS,)),
+        ("start_ns", "i8"), ("end_ns", "i8"), ("bin", "i8"), ("bin_end_ns", "i8"), ("bin_ns", "i8"),
+        ("trades", "f8", (ACTIVITY_BINS,)),
         ("quotes", "f8", (ACTIVITY_BINS,)), ("volume_usd", "f8", (ACTIVITY_BINS,)),
         ("spread_bps", "f8", (ACTIVITY_BINS,)),
         ("second_mid", "f8"), ("square_returns", "f8"), ("return_count", "i8"),
@@ -182,7 +183,8 @@ COUNTS = np.dtype(
 
 MARKET = np.dtype(
     [
-        ("now_ns", "i8"), ("begun_ns", "i8"), ("phase", "i8"), ("taken_ns", "i8"), ("last_event_ns", "i8"),
+        ("now_ns", "i8"), ("begun_ns", "i8"), ("phase", "i8"), ("taken_ns", "i8"),
+        ("window_end_ns", "i8"), ("next_sample_ns", "i8"), ("last_event_ns", "i8"),
         ("has_quote", "i8"), ("bid_px", "f8"), ("bid_qty", "f8"), ("ask_px", "f8"), ("ask_qty", "f8"),
         ("last_quote_id", "i8"), ("last_trade_id", "i8"), ("gap_until_ns", "i8"), ("gap_count", "i8"),
         ("crossed_run", "i8"), ("crossed_quotes", "i8"), ("contract_usd", "f8"), ("lots_per_unit", "f8"),

@@ -48,9 +48,12 @@ def allocate(instruments: Sequence[Instrument], measurement: Measurement, caps: 
     )
 
 
-def begin(record: Any, rows: Rows, at_ns: int) -> None:
+def begin(record: Any, rows: Rows, measurement: Measurement, at_ns: int) -> None:
     """Start one symbol's clock at a tick; `rows` are its layout.PARAMS by arm and mode."""
     record["now_ns"] = record["begun_ns"] = at_ns
+    window_ns, grid_ns = measurement.as_array()[:2].tolist()
+    record["window_end_ns"] = (at_ns // window_ns + 1) * window_ns
+    record["next_sample_ns"] = (at_ns // grid_ns + 1) * grid_ns
     for arm, modes in zip(record["arms"], rows, strict=True):
         pin = modes[QUIET]["pin"]
         arm["mode"] = arm["decided"] = ACTIVE if pin == ACTIVE else QUIET

@@ -30,14 +30,12 @@ def warm_up() -> None:
     folding = Fold([Instrument("WARM.up")], Measurement(1, 1000, (1000,)), snapshot, np.zeros(1, CAPS))
     events = EventBatch.of([BookTop(1, 99.0, 1.0, 101.0, 1.0), Trade(1, 100.0, 1.0, 1)])
     folding.begin(0)
-    m = folding.memory.market[0]
     folding.fold(0, events, 0)
-    folding.publish(snapshot)
+    folding.settle()
     for module in MODULES:
         module.check(table.reshape(-1))
-    kernels.change_mode(m, snapshot.rows[0], 0, ACTIVE, MANUAL)
-    activity.summarise(m["arms"][0]["activity"], SECOND, np.zeros(5))
-    activity.is_whole(m["arms"][0]["activity"], SECOND, SECOND)
+    kernels.switch_mode(folding.memory.market, 0, snapshot.rows, 0, ACTIVE, MANUAL)
+    activity.close_window(folding.memory.market, 0, 0, SECOND, np.zeros(5))
     activity.per_minute_bps(0.0, 0)
     folding.consume(Slice(0, SECOND // 2, {}))
 

@@ -97,8 +97,8 @@ def check_recording(tape: Tape, folder: Path, wire: WireSpec) -> None:
     original, again = (replayed(write_capture(tape, folder / "original")), replayed(folder / "recorded"))
     assert original.keys() == again.keys()
     for key, rows in original.items():
-        common = min(len(rows), len(again[key]))  # replay ends on a tick: what came in the last part of one is left out
-        assert common > 0.98 * len(rows)
+        common = min(len(rows), len(again[key]))  # replay ends on a tick; what came after the last one is left out
+        assert common > 0.95 * len(rows)
         assert np.array_equal(rows[:common], again[key][:common])
 
 

@@ -12,9 +12,12 @@ from engine.adapters.live.levels import LevelReader
 from engine.adapters.live.link import Link, combined_url
 from engine.adapters.live.rest import Snapshots
 from engine.adapters.live.routes import AggTradeRoute, DepthRoute, QuoteRoute, Route, TradeRoute
-from engine.adapters.live.spec import ENDPOINTS, STREAMS_PER_CONNECTION, Listed, LiveSpec, MarketSpec, listed
+from engine.adapters.live.spec import STREAMS_PER_CONNECTION, Listed, LiveSpec, MarketSpec, listed
 from engine.clock import NS_PER_S, Clock
 from engine.strategy.events import EventBatch, Instrument
+
+FULL_TURN = 64 * 1024
+"""Bytes. A turn that reads as much may have left something: the least that event loops read at once."""
 
 
 class LiveFeed:
@@ -39,6 +42,7 @@ class LiveFeed:
         self._links: list[Link] = []
         self._inboxes: list[Inbox] = []
         self._is_paused = False
+        self._handed_over = 0  # bytes, up to the last turn
 
     def instruments(self) -> list[Instrument]:
         """What it listens to."""
@@ -60,6 +64,7 @@ class LiveFeed:
         An error that `on_batches` raises ends the feed and is raised here.
         """
         loop = asyncio.get_running_loop()
+        self._inboxes, self._handed_over = [], 0
         failed: asyncio.Future[None] = loop.create_future()
 
         def hand_over(batches: dict[str, EventBatch]) -> None:
@@ -68,12 +73,12 @@ class LiveFeed:
             except Exception as error:  # noqa: BLE001 - the loop would only log it
                 if not failed.done():
                     failed.set_exception(error)
-            if self.coalesce_ns > 0 and not self._is_paused:
-                loop.call_soon(self._pause_if_drained, loop, self.messages)
+            if self.coalesce_ns > 0:
+                self._pause(loop)
 
         turn = Turn(self._clock, loop, hand_over)
         async with httpx.AsyncClient(timeout=self._spec.snapshot_timeout_s) as client:
-            bases = {market.market: market.rest_url or ENDPOINTS[market.market].rest for market in self._spec.markets}
+            bases = {market.market: market.rest_base for market in self._spec.markets}
             snapshots = Snapshots(client, bases, turn, self.counts, self._spec, self._dice, self._tap)
             self._links = self._make_links(turn, snapshots)
             tasks = [asyncio.ensure_future(link.run()) for link in self._links]
@@ -110,11 +115,7 @@ class LiveFeed:
         self, market: MarketSpec, rows: dict[Listed, EventRows], snapshots: Snapshots
     ) -> dict[str, dict[str, Route]]:
         """Routes by address and name of stream; the streams of one symbol stand together."""
-        endpoint = ENDPOINTS[market.market]
-        base, trades_base = market.ws_url or endpoint.streams, market.ws_url or endpoint.streams
-        if market.trades == "aggTrade":
-            trades_base = market.ws_url or endpoint.aggregates
-        streams: dict[str, dict[str, Route]] = {base: {}, trades_base: {}}
+        streams: dict[str, dict[str, Route]] = {market.quotes_base: {}, market.trades_base: {}}
         for ticker in market.tickers:
             one = Listed(market.market, ticker)
             trades: Route = (
@@ -122,16 +123,17 @@ class LiveFeed:
                 if market.trades == "aggTrade"
                 else TradeRoute(one, rows[one], self.counts.skipped)
             )
-            streams[trades_base][one.stream(market.trades)] = trades
-            streams[base][one.stream("bookTicker")] = QuoteRoute(one, rows[one])
+            streams[market.trades_base][one.stream(market.trades)] = trades
+            streams[market.quotes_base][one.stream("bookTicker")] = QuoteRoute(one, rows[one])
             if market.depth is not None:
                 depth = DepthRoute(one, rows[one], self._reader, snapshots.request)
-                streams[base][one.stream(f"depth@{market.depth}")] = depth
+                streams[market.quotes_base][one.stream(f"depth@{market.depth}")] = depth
         return streams
 
-    def _pause_if_drained(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
-        """Pause once a turn has brought nothing more; else the next turn asks again."""
-        if self.messages > seen or self._is_paused or self.coalesce_ns <= 0:
+    def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look away for `coalesce_ns`, unless this turn brought so much that more may wait in the sockets."""
+        before, self._handed_over = self._handed_over, self.bytes
+        if self._is_paused or self._handed_over - before >= FULL_TURN:
             return
         self._is_paused = True
         self.counts.pauses += 1

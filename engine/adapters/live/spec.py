@@ -57,6 +57,22 @@ class MarketSpec:
     ws_url: str | None = None
     rest_url: str | None = None
 
+    @property
+    def quotes_base(self) -> str:
+        """Where best quotes and depth are streamed."""
+        return self.ws_url or ENDPOINTS[self.market].streams
+
+    @property
+    def trades_base(self) -> str:
+        """Where trades are streamed."""
+        endpoint = ENDPOINTS[self.market]
+        return self.ws_url or (endpoint.aggregates if self.trades == "aggTrade" else endpoint.streams)
+
+    @property
+    def rest_base(self) -> str:
+        """Where snapshots are fetched."""
+        return self.rest_url or ENDPOINTS[self.market].rest
+
 
 @dataclass(frozen=True)
 class LiveSpec:

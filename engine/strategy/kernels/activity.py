@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from engine.clock import NS_PER_S
-from engine.strategy.kernels.arrays import Floats, Record
-from engine.strategy.kernels.compile import kernel
+from engine.strategy.kernels.arrays import Floats, Record, Records
+from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.numerics import median
 from engine.strategy.layout import ACTIVITY_BINS, BIN_NS
 
@@ -22,11 +22,13 @@ TRADES_PER_MIN, QUOTES_PER_S, SPREAD_BPS, VOLATILITY_BPS, VOLUME_USD = range(5)
 
 @kernel
 def start_window(a: Record, at_ns: int, market_ns: int) -> None:
-    """Begin a market window at a tick."""
+    """Begin a market window at a tick. It ends on a multiple of `market_ns`."""
     ticks_per_bin = -(-market_ns // (ACTIVITY_BINS * BIN_NS))
     a.start_ns = at_ns
     a.bin_ns = ticks_per_bin * BIN_NS
-    a.bins = 0
+    a.bin = 0
+    a.bin_end_ns = at_ns + a.bin_ns
+    set_end(a, at_ns, market_ns)
     a.square_returns = 0.0
     a.return_count = 0
     for slot in range(ACTIVITY_BINS):
@@ -37,10 +39,18 @@ def start_window(a: Record, at_ns: int, market_ns: int) -> None:
 
 
 @kernel
+def set_end(a: Record, at_ns: int, market_ns: int) -> None:
+    """Let the running window end on the next multiple of `market_ns`."""
+    a.end_ns = (at_ns // market_ns + 1) * market_ns
+
+
+@inlined
 def on_tick(a: Record, m: Record) -> None:
     """Add the tick that ends now: its events and a sample of the book. Returns are taken on whole seconds."""
-    slot = min(ACTIVITY_BINS - 1, max(0, (m.now_ns - a.start_ns - 1) // a.bin_ns))
-    a.bins = max(a.bins, slot + 1)
+    if m.now_ns > a.bin_end_ns and a.bin < ACTIVITY_BINS - 1:
+        a.bin += 1
+        a.bin_end_ns += a.bin_ns
+    slot = a.bin
     a.trades[slot] += m.tick_trades
     a.quotes[slot] += m.tick_quotes
     a.volume_usd[slot] += m.tick_volume_usd
@@ -56,21 +66,30 @@ def on_tick(a: Record, m: Record) -> None:
 
 
 @kernel
-def is_whole(a: Record, end_ns: int, market_ns: int) -> bool:
-    """Whether the window that ends here was heard from its start."""
-    return a.start_ns > 0 and end_ns - a.start_ns >= market_ns
+def close_window(market: Records, i: int, j: int, market_ns: int, summary: Floats) -> bool:
+    """Close the market window of one arm that ends now, and start the next, `market_ns` long.
+
+    Returns whether it was heard from its start; then `summary` holds five numbers, indices above.
+    """
+    m = market[i]
+    a = m.arms[j].activity
+    is_whole = m.now_ns - a.start_ns >= market_ns
+    if is_whole:
+        _summarise(a, m.now_ns, summary)
+    start_window(a, m.now_ns, market_ns)
+    return is_whole
 
 
 @kernel
-def summarise(a: Record, end_ns: int, summary: Floats) -> None:
-    """Fill `summary` (5 numbers, indices above) for the window that ends here; NaN is not known."""
+def _summarise(a: Record, end_ns: int, summary: Floats) -> None:
+    """What the window looked like; NaN is not known."""
     minutes = (end_ns - a.start_ns) / (60.0 * NS_PER_S)
-    summary[TRADES_PER_MIN] = winsorised_sum(a.trades[: a.bins]) / minutes
-    summary[QUOTES_PER_S] = winsorised_sum(a.quotes[: a.bins]) / (minutes * 60.0)
-    spreads = a.spread_bps[: a.bins]
+    summary[TRADES_PER_MIN] = winsorised_sum(a.trades[: a.bin + 1]) / minutes
+    summary[QUOTES_PER_S] = winsorised_sum(a.quotes[: a.bin + 1]) / (minutes * 60.0)
+    spreads = a.spread_bps[: a.bin + 1]
     summary[SPREAD_BPS] = median(spreads[~np.isnan(spreads)])
     summary[VOLATILITY_BPS] = per_minute_bps(a.square_returns, a.return_count)
-    summary[VOLUME_USD] = winsorised_sum(a.volume_usd[: a.bins]) / minutes
+    summary[VOLUME_USD] = winsorised_sum(a.volume_usd[: a.bin + 1]) / minutes
 
 
 @kernel

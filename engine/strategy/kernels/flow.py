@@ -8,7 +8,7 @@ import math
 
 from engine.clock import NS_PER_S
 from engine.strategy.kernels.arrays import Floats, Record
-from engine.strategy.kernels.book import apply_depth, clear_book
+from engine.strategy.kernels.book import APPLIED, REFUSED, UNUSABLE, apply_depth, clear_book
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.numerics import order_flow
 from engine.strategy.layout import BIN_NS, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS
@@ -191,15 +191,17 @@ def take_depth(m: Record, book: Floats, levels: Floats, event: Record, flow: Flo
     """Apply one depth message to the book and add the order flow of each of its ranks."""
     first, bids, asks = int(event.a), int(event.b), int(event.c)
     fits = first >= 0 and bids >= 0 and asks >= 0 and first + bids + asks <= len(levels) and book.shape[2] > 1
-    status = apply_depth(m, book[0], book[1], levels, first, bids, asks, event.d == 1.0, flow) if fits else 3
-    if status == 3:
+    status = apply_depth(m, book[0], book[1], levels, first, bids, asks, event.d == 1.0, flow) if fits else REFUSED
+    if status == REFUSED:
         m.counts.refused += 1
+    if status == REFUSED or m.crossed_run > MAX_CROSSED_RUN:
+        clear_book(m)  # what follows would build on a book that is wrong; the feed owes a snapshot
         return
     m.has_depth = 1
     m.counts.depths += 1
-    m.counts.crossed += status == 2
+    m.counts.crossed += status == UNUSABLE
     slot = bin_at(m, event.ts_ns)
-    if status != 0 or slot < 0:
+    if status != APPLIED or slot < 0:
         return
     m.depth_updates[slot] += 1
     for level in range(MAX_LEVELS):

@@ -43,13 +43,14 @@ def fold(
             if edge_ns > until_ns:
                 return k, DONE
             m.now_ns = edge_ns
-            if _sample_activity(m, p):
+            if _sample_activity(m):
                 m.phase = DECIDING
                 return k, MARKET_WINDOW
         if m.phase != CLOSING:
             m.phase = BETWEEN_TICKS
             _finish_tick(m, p, measurement, samples[i], flows)
-            if m.now_ns % measurement[0] == 0:
+            if m.now_ns == m.window_end_ns:
+                m.window_end_ns += measurement[0]
                 m.phase = CLOSING
                 return k, WINDOW
         m.phase = BETWEEN_TICKS
@@ -101,7 +102,14 @@ def adopt(m: Record, rows: Record, versions: Ints) -> None:
             change_mode(m, rows, j, pin, MANUAL)
         else:
             arm.decided = arm.mode
+            activity.set_end(arm.activity, m.now_ns, rows.modes[j, arm.mode].market_ns)
             signals.settle_on_grid(arm, rows.modes[j, arm.mode], m.now_ns, False)
+
+
+@kernel
+def switch_mode(market: Records, i: int, rows: Records, j: int, mode: int, reason: int) -> None:
+    """Switch the mode of one arm of one symbol, as the policy decided."""
+    change_mode(market[i], rows[i], j, mode, reason)
 
 
 @kernel
@@ -114,6 +122,7 @@ def change_mode(m: Record, rows: Record, j: int, mode: int, reason: int) -> None
     arm.last_reason = reason
     arm.transition_counts[mode, reason] += 1
     arm.window.transitions += 1
+    activity.set_end(arm.activity, m.now_ns, rows.modes[j, mode].market_ns)
     signals.settle_on_grid(arm, rows.modes[j, mode], m.now_ns, True)
 
 
@@ -134,20 +143,20 @@ def _on_quote(m: Record, rows: Record, event: Record) -> None:
             paper.on_quote(arm, rows.modes[j, arm.mode], m.caps, event.ts_ns, event.a, event.c)
 
 
-@kernel
-def _sample_activity(m: Record, rows: Record) -> bool:
+@inlined
+def _sample_activity(m: Record) -> bool:
     """Sample the tick that ends now; return whether a market window of an arm ends with it."""
     is_due = False
     for j in range(2):
         arm = m.arms[j]
         activity.on_tick(arm.activity, m)
-        is_due = is_due or m.now_ns % rows.modes[j, arm.mode].market_ns == 0
+        is_due = is_due or m.now_ns == arm.activity.end_ns
     m.tick_trades = m.tick_quotes = 0
     m.tick_volume_usd = 0.0
     return is_due
 
 
-@kernel
+@inlined
 def _finish_tick(m: Record, rows: Record, measurement: Ints, samples: Floats, flows: Floats) -> None:
     """Take signals, decide on positions, sample quality."""
     for j in range(2):
@@ -161,11 +170,12 @@ def _finish_tick(m: Record, rows: Record, measurement: Ints, samples: Floats, fl
             arm.exported_ofi_z, arm.exported_cvd_z = arm.ofi_z, arm.cvd_z
             arm.next_flush_ns = m.now_ns + p.flush_ns
         paper.want(arm, p, m.caps, signals.direction(arm.strength, arm.position, p), m.now_ns)
-    if m.has_quote:
-        mid = 0.5 * (m.bid_px + m.ask_px)
-        if m.now_ns % NS_PER_S == 0:
-            _add_return(m, mid)
-        if m.now_ns % measurement[1] == 0:
+    if m.has_quote and m.now_ns % NS_PER_S == 0:
+        _add_return(m, 0.5 * (m.bid_px + m.ask_px))
+    if m.now_ns == m.next_sample_ns:
+        m.next_sample_ns += measurement[1]
+        if m.has_quote:
+            mid = 0.5 * (m.bid_px + m.ask_px)
             quality.sample(m, samples, measurement[2:], m.now_ns // measurement[1], mid)
 
 

@@ -1,18 +1,19 @@
 """The simulated market: reproducible, sound, labelled, and like the market it was calibrated on."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.market_calibration import SET_A, recorded, simulated
 from engine.adapters.simulated import SimulatedMarket
 from engine.adapters.simulated_calibration import CALIBRATIONS
-from engine.clock import NS_PER_S
+from engine.clock import NS_PER_MS, NS_PER_S
 from engine.errors import FeedError
-from engine.strategy.events import BOOK, TRADE, EventBatch, Row, Slice, is_sound_book, is_sound_trade, is_symbol
-from engine.strategy.pipeline import TICK_NS
+from engine.strategy.events import TICK_NS, Slice, is_symbol
+from engine.strategy.layout import EVENT, QUOTE, TRADE
 
 MIDNIGHT_NS = 1_723_161_600 * NS_PER_S
 HOUR_NS = 3600 * NS_PER_S
@@ -25,35 +26,59 @@ def slices_of(
     return list(SimulatedMarket(seed, tickers, start_ns, duration_s).slices())
 
 
-def rows_of(slices: Sequence[Slice], symbol: str) -> list[Row]:
-    return [row for slice_ in slices for row in slice_.batches.get(symbol, EventBatch([]))]
+def events_of(slices: Sequence[Slice], symbol: str) -> np.ndarray[Any, Any]:
+    """All events of one symbol."""
+    return np.concatenate([piece.batches[symbol].events for piece in slices if symbol in piece.batches])
+
+
+def bytes_of(slices: Sequence[Slice]) -> list[Any]:
+    """Slices in a form that compares."""
+    return [
+        (piece.from_ns, piece.clock_ns, {symbol: batch.events.tobytes() for symbol, batch in piece.batches.items()})
+        for piece in slices
+    ]
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    assert slices_of(seed=7) == slices_of(seed=7)
+    assert bytes_of(slices_of(seed=7)) == bytes_of(slices_of(seed=7))
 
 
 def test_a_market_can_be_played_twice() -> None:
     market = SimulatedMarket(7, MAJORS, MIDNIGHT_NS, 30.0)
 
-    assert list(market.slices()) == list(market.slices())
+    assert bytes_of(list(market.slices())) == bytes_of(list(market.slices()))
 
 
 def test_another_seed_gives_other_events() -> None:
-    assert slices_of(seed=7) != slices_of(seed=8)
+    assert bytes_of(slices_of(seed=7)) != bytes_of(slices_of(seed=8))
 
 
 def test_adding_a_ticker_does_not_change_the_events_of_another() -> None:
     alone = slices_of(tickers=["ETHUSDT"])
     together = slices_of(tickers=["SOLUSDT", "ETHUSDT", "BTCUSDT"])
 
-    assert rows_of(together, "ETHUSDT.simulated") == rows_of(alone, "ETHUSDT.simulated")
+    assert events_of(together, "ETHUSDT.simulated").tobytes() == events_of(alone, "ETHUSDT.simulated").tobytes()
 
 
 def test_a_longer_run_begins_like_a_shorter_one() -> None:
     short, long = slices_of(duration_s=70.0), slices_of(duration_s=130.0)
 
-    assert long[: len(short)] == short
+    assert bytes_of(long[: len(short)]) == bytes_of(short)
+
+
+@pytest.mark.parametrize("ticks", [3, 5, 20, 60, 10_000])
+@pytest.mark.parametrize("start_ns", [MIDNIGHT_NS, MIDNIGHT_NS + 350 * NS_PER_MS])
+def test_the_step_of_slices_changes_no_event(ticks: int, start_ns: int) -> None:
+    market, step_ns = SimulatedMarket(7, MAJORS, start_ns, 90.0), ticks * TICK_NS
+    by_ticks, by_steps = list(market.slices()), list(market.slices(step_ns))
+
+    for ticker in MAJORS:
+        symbol = f"{ticker}.simulated"
+        assert events_of(by_steps, symbol).tobytes() == events_of(by_ticks, symbol).tobytes()
+    assert [piece.from_ns for piece in by_steps[1:]] == [piece.clock_ns for piece in by_steps[:-1]]
+    assert (by_steps[0].from_ns, by_steps[-1].clock_ns) == (market.start_ns - TICK_NS, market.end_ns)
+    chunk_ends = {market.start_ns, market.start_ns + 60 * NS_PER_S, market.end_ns}
+    assert all(piece.clock_ns % step_ns == 0 for piece in by_steps if piece.clock_ns not in chunk_ends)
 
 
 def test_every_symbol_says_that_it_is_simulated() -> None:
@@ -73,55 +98,50 @@ def test_every_slice_is_on_the_tick_and_its_events_lie_within_it() -> None:
     assert [each.clock_ns for each in slices] == list(range(market.start_ns, market.end_ns + 1, TICK_NS))
     assert market.start_ns % TICK_NS == 0
     for each in slices:
+        assert each.from_ns == each.clock_ns - TICK_NS
         for batch in each.batches.values():
-            times = [row[1] for row in batch]
-            assert times == sorted(times)
-            assert each.clock_ns - TICK_NS < times[0] <= times[-1] <= each.clock_ns
+            times = batch.events["arrival_ns"].tolist()
+            assert batch.events.dtype == EVENT
+            assert times == sorted(times) == batch.events["ts_ns"].tolist()
+            assert each.from_ns < times[0] <= times[-1] <= each.clock_ns
 
 
 @pytest.mark.parametrize("ticker", CALIBRATIONS)
-def test_rows_are_sound_and_trades_happen_at_the_best_price(ticker: str) -> None:
-    rows = rows_of(slices_of(tickers=[ticker], duration_s=130.0), f"{ticker}.simulated")
+def test_events_are_sound_and_trades_happen_at_the_best_price(ticker: str) -> None:
+    events = events_of(slices_of(tickers=[ticker], duration_s=130.0), f"{ticker}.simulated")
 
-    assert rows[0][0] == BOOK
+    assert events["kind"][0] == QUOTE
     bid_px = ask_px = 0.0
-    for kind, _, a, b, c, d, trade_id in rows:
+    for kind, _, _, event_id, a, b, c, d in events.tolist():
         if kind == TRADE:
-            assert is_sound_trade(a, b, c)
             assert a == (ask_px if c > 0 else bid_px)
+            assert b > 0.0
+            assert (abs(c), d) == (1.0, 0.0)
         else:
-            assert is_sound_book(a, b, c, d)
-            assert a < c
-            assert trade_id == -1
+            assert (kind, event_id) == (QUOTE, -1)
+            assert 0.0 < a < c < float("inf")
+            assert min(b, d) > 0.0
             bid_px, ask_px = a, c
 
 
 @pytest.mark.parametrize("ticker", CALIBRATIONS)
 def test_prices_and_quantities_lie_on_the_grid(ticker: str) -> None:
     units, lots = CALIBRATIONS[ticker].ticks_per_unit, CALIBRATIONS[ticker].lots_per_unit
-    rows = rows_of(slices_of(tickers=[ticker], duration_s=60.0), f"{ticker}.simulated")
+    events = events_of(slices_of(tickers=[ticker], duration_s=60.0), f"{ticker}.simulated")
 
-    prices = [px for row in rows for px in ((row[2],) if row[0] == TRADE else (row[2], row[4]))]
-    quantities = [qty for row in rows for qty in ((row[3],) if row[0] == TRADE else (row[3], row[5]))]
-
-    assert all(price == round(price * units) / units for price in prices)
-    assert all(qty == round(qty * lots) / lots for qty in quantities)
+    quotes = events[events["kind"] == QUOTE]
+    for values, grid in ((events["a"], units), (quotes["c"], units), (events["b"], lots), (quotes["d"], lots)):
+        assert len(values) > 0
+        assert (values == np.rint(values * grid) / grid).all()
 
 
 def test_trade_ids_rise_by_one() -> None:
-    rows = rows_of(slices_of(duration_s=130.0), "BTCUSDT.simulated")
+    events = events_of(slices_of(duration_s=130.0), "BTCUSDT.simulated")
 
-    ids = [row[6] for row in rows if row[0] == TRADE]
+    ids = events["id"][events["kind"] == TRADE]
 
-    assert all(later == earlier + 1 for earlier, later in itertools.pairwise(ids))
-
-
-def test_rows_hold_plain_numbers() -> None:
-    rows = rows_of(slices_of(duration_s=5.0), "BTCUSDT.simulated")
-
-    kinds = {tuple(type(value) for value in row) for row in rows}
-
-    assert kinds == {(int, int, float, float, float, float, int)}
+    assert len(ids) > 100
+    assert set(np.diff(ids).tolist()) == {1}
 
 
 @pytest.mark.parametrize("ticker", MAJORS)
@@ -129,10 +149,10 @@ def test_busy_hours_have_more_trades_and_move_more_than_quiet_ones(ticker: str) 
     trades, moved = [], []
     for hour in (14, 6):
         symbol = f"{ticker}.simulated"
-        rows = rows_of(slices_of(tickers=[ticker], start_ns=MIDNIGHT_NS + hour * HOUR_NS, duration_s=600.0), symbol)
-        bids = [row[2] for row in rows if row[0] == BOOK]
-        trades.append(sum(row[0] == TRADE for row in rows))
-        moved.append(sum(abs(later - earlier) for earlier, later in itertools.pairwise(bids)))
+        slices = slices_of(tickers=[ticker], start_ns=MIDNIGHT_NS + hour * HOUR_NS, duration_s=600.0)
+        events = events_of(slices, symbol)
+        trades.append(int((events["kind"] == TRADE).sum()))
+        moved.append(float(np.abs(np.diff(events["a"][events["kind"] == QUOTE])).sum()))
 
     assert trades[0] > 2 * trades[1]
     assert moved[0] > 2 * moved[1]

@@ -174,13 +174,12 @@ def test_a_good_quote_ends_a_run_of_crossed_ones() -> None:
     m = market()
     quote(m, 10 * BIN_NS, 10.0)
 
-    for _ in range(3):
+    for bid_qty in (11.0, 12.0, 13.0):
         for _ in range(MAX_CROSSED_RUN):
             quote(m, 11 * BIN_NS, 99.0, bid_px=102.0)
-        quote(m, 12 * BIN_NS, 10.0)
+        quote(m, 12 * BIN_NS, bid_qty)
 
-    quote(m, 13 * BIN_NS, 17.0)
-    assert flow_between(m, 0, 20 * BIN_NS) == 7.0
+    assert flow_between(m, 0, 20 * BIN_NS) == 3.0
 
 
 def test_cumulative_volume_is_exact_and_up_to_the_edge_it_is_asked_for() -> None:
@@ -248,6 +247,16 @@ def test_depth_adds_the_flow_of_each_rank_and_its_average_quantity() -> None:
     assert mean_depth(m, 1, 11 * BIN_NS, 12 * BIN_NS) == (8.0 + 2.0) / 2
     assert math.isnan(mean_depth(m, 1, 12 * BIN_NS, 13 * BIN_NS))
     assert m["counts"]["depths"] == 2
+
+
+def test_depth_is_forgotten_once_the_ring_has_gone_round() -> None:
+    m, book = market(), np.zeros((2, 2, 16))
+    for bin_, bid_qty in ((10, 5.0), (11, 8.0), (11 + RING_BINS, 9.0)):
+        depth(m, book, bin_ * BIN_NS, bid_qty, is_snapshot=bin_ == 10)
+
+    newest = (11 + RING_BINS) * BIN_NS
+    assert level_flow_between(m, 0, 0, newest + BIN_NS) == 1.0
+    assert mean_depth(m, 1, newest, newest + BIN_NS) == (9.0 + 2.0) / 2
 
 
 def test_after_a_gap_changes_of_the_book_wait_for_a_snapshot() -> None:

@@ -13,8 +13,8 @@ from engine.strategy.caps import cap_rows
 from engine.strategy.events import TICK_NS, BookTop, Event, EventBatch, Instrument, Slice, Trade
 from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
 from engine.strategy.host import Deployment, Host
-from engine.strategy.kernels.flow import MAX_AHEAD_NS, MAX_BEHIND_NS, MAX_CROSSED_RUN
-from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, DEPTH, EVENT, GAP, RING_BINS, TRADE
+from engine.strategy.kernels.flow import MAX_BEHIND_NS, MAX_CROSSED_RUN
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, DEPTH, EVENT, GAP, MAX_AHEAD_NS, RING_BINS, TRADE
 from engine.strategy.mode import Mode, Reason
 from engine.strategy.params import StrategyParams, canonical_json, fingerprint
 from engine.strategy.records import WindowRecord
@@ -298,7 +298,7 @@ def test_what_comes_after_its_bucket_was_taken_is_late(ts_ns: int, late: int) ->
     folding = fold_of()
     records_of(folding, market(3))
     end_ns = T0 + 4 * S
-    events = [Trade(ts_ns, 100.0, 1.0, 1), BookTop(ts_ns, 99.0, 5.0, 101.0, 1.0)]
+    events: list[Event] = [Trade(ts_ns, 100.0, 1.0, 1), BookTop(ts_ns, 99.0, 5.0, 101.0, 1.0)]
 
     record = folding.consume(Slice(T0 + 3 * S, end_ns, {SYMBOL: EventBatch.of(events, end_ns)}))[0]
 
@@ -309,7 +309,7 @@ def test_what_comes_after_its_bucket_was_taken_is_late(ts_ns: int, late: int) ->
 def test_late_flow_is_still_added() -> None:
     folding = fold_of()
     start = [BookTop(T0 + 100 * MS, 99.0, 1.0, 101.0, 1.0)]
-    late = [BookTop(T0 + 100 * MS, 99.0, 8.0, 101.0, 1.0), Trade(T0 + 100 * MS, 100.0, 2.0, -1)]
+    late: list[Event] = [BookTop(T0 + 100 * MS, 99.0, 8.0, 101.0, 1.0), Trade(T0 + 100 * MS, 100.0, 2.0, -1)]
     folding.consume(Slice(T0, T0 + 3 * S, {SYMBOL: EventBatch.of(start, T0 + 100 * MS)}))
     folding.consume(Slice(T0 + 3 * S, T0 + 4 * S, {SYMBOL: EventBatch.of(late, T0 + 4 * S)}))
 
@@ -455,6 +455,30 @@ def test_z_of_the_other_arm_is_the_same_bit_for_bit_across_a_change() -> None:
     assert published[0][CANARY_ARM].tobytes() != published[1][CANARY_ARM].tobytes()
 
 
+def test_a_switch_reads_the_flow_on_the_grid_of_the_new_mode_after_a_freeze() -> None:
+    served = host()
+    for piece in market(8):
+        served.consume(piece)
+        if piece.clock_ns == T0 + 5 * S:
+            pinned = {"mode": "quiet", "quiet.ofi.bucket_ms": 250, "quiet.ofi.freeze_ms": 1000}
+            served.apply(deployment(params_with(pinned)))
+
+    arm = served.folding.memory.market[0]["arms"][CANARY_ARM]
+    rows = arm["published"][: arm["signal_count"]]
+    after = rows[rows["epoch"] == 1]
+    ends = (after["bucket_end_ns"] - T0) // MS
+    assert ends.tolist() == list(range(5000, 8000 - 100, 250))
+    assert ends[np.isnan(after["z_ofi"])].tolist() == [end for end in ends if end + 100 < 6000]
+    assert np.isnan(rows["z_ofi"][rows["bucket_end_ns"] > T0 + 4 * S]).sum() == np.isnan(after["z_ofi"]).sum()
+
+
+def test_new_parameters_restart_counting_towards_a_switch() -> None:
+    records = played(7, (3 * S, deployment(CHANGED)))
+
+    modes = {arm: [record.mode for record in of(arm, records)].index("active") for arm in ARMS}
+    assert modes == {BASELINE: 3, CANARY: 5}
+
+
 def test_silent_minutes_do_not_break_windows() -> None:
     folding = fold_of()
     records_of(folding, market(2))
@@ -544,7 +568,20 @@ def test_a_market_window_that_was_not_heard_from_its_start_is_not_judged() -> No
         folding.consume(piece)
         judged.append(bool(folding.seen))
 
-    assert [piece.clock_ns for piece, seen in zip(slices, judged, strict=True) if seen][0] == T0 + 2 * S
+    assert next(piece.clock_ns for piece, seen in zip(slices, judged, strict=True) if seen) == T0 + 2 * S
+
+
+def test_a_market_window_of_another_length_is_judged_on_its_own_grid_once_it_was_heard_whole() -> None:
+    served, judged, last = host(), [], None
+    for piece in market(6):
+        served.consume(piece)
+        if piece.clock_ns == T0 + 1500 * MS:
+            served.apply(deployment(params_with({"market.window_secs": 2.0})))
+        if served.folding.seen.get((0, CANARY_ARM)) is not last:
+            last = served.folding.seen[0, CANARY_ARM]
+            judged.append(piece.clock_ns - T0)
+
+    assert judged == [S, 4 * S, 6 * S]
 
 
 def test_volatility_is_that_of_one_second_returns_scaled_to_a_minute() -> None:

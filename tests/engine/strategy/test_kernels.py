@@ -34,7 +34,7 @@ class Folded:
 def fold(events: Any, table: Any, caps: Any = NO_CAPS, pieces: int = 1) -> Folded:
     """Fold one symbol's events, cut into pieces; modes stay as pinned."""
     memory = allocate([Instrument("ETHUSDT.binance_usdm")], MEASUREMENT, caps, with_depth=False)
-    begin(memory.market[0], table[0], T0)
+    begin(memory.market[0], table[0], MEASUREMENT, T0)
     folded = Folded([], [[], []], memory.market[0])
     bounds = np.linspace(0, len(events), pieces + 1).astype(int)
     for first, last in pairwise(bounds.tolist()):
@@ -56,8 +56,8 @@ def _fold_piece(memory: Any, table: Any, piece: Any, until_ns: int, folded: Fold
             for number in range(len(seen), int(arm["signal_count"])):
                 seen.append(tuple(arm["published"][number % SIGNAL_RING][name].item() for name in names))
         if status == kernels.MARKET_WINDOW:
-            for arm in m["arms"]:
-                activity.start_window(arm["activity"], int(m["now_ns"]), NS_PER_S)
+            for j in range(2):
+                activity.close_window(memory.market, 0, j, NS_PER_S, np.zeros(5))
         elif status == kernels.WINDOW:
             folded.windows.append((int(m["now_ns"]), m["counts"].copy(), [arm["window"].copy() for arm in m["arms"]]))
             for arm in m["arms"]:
@@ -162,7 +162,7 @@ def test_each_cap_holds_and_is_counted(cap: str, value: float) -> None:
 def test_a_market_window_is_summarised_as_its_definition_says() -> None:
     table, events = param_rows(), random_events(9, seconds=3, per_second=400, messy=False)
     memory = allocate([Instrument("ETHUSDT.binance_usdm")], MEASUREMENT, NO_CAPS, with_depth=False)
-    begin(memory.market[0], table[0], T0)
+    begin(memory.market[0], table[0], MEASUREMENT, T0)
     twin = oracle(events, table)
     summary, at, end_ns = np.zeros(5), 0, T0 + NS_PER_S
     at, status = kernels.fold(
@@ -170,9 +170,7 @@ def test_a_market_window_is_summarised_as_its_definition_says() -> None:
         events, LEVELS, at, end_ns,
     )  # fmt: skip
     assert status == kernels.MARKET_WINDOW
-    window = memory.market[0]["arms"][0]["activity"]
-    assert activity.is_whole(window, end_ns, NS_PER_S)
-    activity.summarise(window, end_ns, summary)
+    assert activity.close_window(memory.market, 0, 0, NS_PER_S, summary)
     trades, quotes, spread, volume = twin.activity_summary(T0, end_ns)
     assert summary[[0, 1, 2, 4]].tolist() == pytest.approx([trades, quotes, spread, volume], rel=1e-9)
     assert trades > 1000

@@ -104,6 +104,14 @@ def test_changes_older_than_the_snapshot_are_dropped_not_duplicates() -> None:
     assert (sync.duplicates, sync.gaps, sync.dropped) == (0, 0, 3)
 
 
+def test_what_waits_when_the_connection_goes_is_dropped() -> None:
+    sync: DepthSync[str] = DepthSync(SPOT)
+
+    tell(sync, (1, 2), (3, 4), None)
+
+    assert sync.dropped == 2
+
+
 def test_every_break_is_a_gap() -> None:
     sync: DepthSync[str] = DepthSync(SPOT)
 

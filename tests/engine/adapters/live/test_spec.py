@@ -28,6 +28,20 @@ def test_instruments_carry_their_venue_and_face_value() -> None:
     assert Listed("spot", "BTCUSDT").stream("depth@100ms") == "btcusdt@depth@100ms"
 
 
+def test_usdm_serves_merged_trades_at_another_address() -> None:
+    """As announced by Binance for 2026-04-23: one address would stay silent for the other's streams."""
+    fills, merged = (MarketSpec("usdm", ("BTCUSDT",), trades=trades) for trades in ("trade", "aggTrade"))
+
+    assert fills.trades_base == fills.quotes_base == merged.quotes_base == "wss://fstream.binance.com/public"
+    assert merged.trades_base == "wss://fstream.binance.com/market"
+
+
+def test_given_addresses_replace_all_of_the_venues() -> None:
+    market = MarketSpec("usdm", ("BTCUSDT",), trades="aggTrade", ws_url="ws://here", rest_url="http://here")
+
+    assert {market.quotes_base, market.trades_base, market.rest_base} == {"ws://here", "http://here"}
+
+
 @pytest.mark.parametrize(
     ("markets", "sentence"),
     [
