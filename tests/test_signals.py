@@ -1,6 +1,7 @@
 """`graygate signals` on recorded markets, against the recordings themselves."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=RECORDED)
-def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A recorded set and every signal of it."""
     folder = SETS / request.param
     if not folder.is_dir():
@@ -30,7 +31,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("signals") / "signals.parquet"
     params = load_release(CONFIG_DIR / "baseline.yaml", {}, {}).params
     write_signals(RecordedMarket(folder, with_depth=True), params, load_caps(), out)
-    yield folder, pq.read_table(out).to_pandas()
+    return folder, pq.read_table(out).to_pandas()
 
 
 def per_symbol(recorded: tuple[Path, Any], file: str, matching: str) -> Iterator[tuple[str, Any, Any]]:
@@ -75,7 +76,7 @@ def test_order_flow_is_the_papers_formula_computed_from_scratch(recorded: tuple[
 
 def _pairs(quotes: Any) -> Iterator[tuple[Any, Any]]:
     rows = quotes[["bid_px", "bid_qty", "ask_px", "ask_qty"]].to_numpy().tolist()
-    return zip(rows[:-1], rows[1:], strict=True)
+    return pairwise(rows)
 
 
 def e_n(old: list[float], new: list[float]) -> float:

@@ -59,7 +59,7 @@ class RecordedMarket:
         first = min(int(batch.events["arrival_ns"][0]) for batch in self._batches.values())
         last = max(int(batch.events["arrival_ns"][-1]) for batch in self._batches.values())
         self.start_ns = (first // TICK_NS + 1) * TICK_NS
-        self.end_ns = last // TICK_NS * TICK_NS
+        self.end_ns = -(-last // TICK_NS) * TICK_NS
 
     def instruments(self) -> list[Instrument]:
         """Instruments in the recording that have both trades and quotes, by name."""

@@ -107,9 +107,9 @@ class Host:
         """
         self._check_epoch(wanted.epoch)
         self._check_symbols(wanted.live)
+        params = parse_params(wanted.params, wanted.fingerprint)
         snapshot = self.folding.snapshot
         if wanted.fingerprint != snapshot.fingerprints[ARMS[CANARY]]:
-            params = parse_params(wanted.params, wanted.fingerprint)
             rows = param_rows(params, self.symbols)
             self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
             self.folding.settle()

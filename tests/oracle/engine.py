@@ -117,7 +117,7 @@ class OracleArm:
         self.due_ns = 0
         traded = self.wanted - self.position
         price = ask if traded > 0 else bid
-        if abs(price / mid - 1.0) * 1e4 > self.caps["max_price_deviation_bps"]:
+        if traded and abs(price / mid - 1.0) * 1e4 > self.caps["max_price_deviation_bps"]:
             self.wanted = self.position
             self.paper["capped"] += 1
             return
@@ -186,6 +186,8 @@ class OracleSymbol:
             self.counts["gaps"] += 1
             self.gap_until = max(self.gap_until, ts)
             self.quote = None
+            for arm in self.arms:
+                arm.cvd_z = NAN
 
     def _on_trade(
         self, _: int, __: int, ts: int, ident: int, price: float, qty: float, side: float, inferred: float
@@ -275,11 +277,13 @@ class OracleSymbol:
             start = end - window
             value = self.flow_between(start, end)
             x = signed_sqrt(value) if p["signed_sqrt"] else value
-            z = arm.ofi.next(x, p["ofi_z"], p["ofi_z_alpha"], p["ofi_z_window"], p["ofi_z_floor"])
-            arm.ofi_z = z if start >= self.gap_until else NAN
-            before, after = self.mid_at(start), self.mid_at(end)
-            if end % window == 0 and start >= self.gap_until and not math.isnan(before + after):
-                add_pair(arm.fit, value, (after / before - 1.0) * 1e4)
+            after = self.mid_at(end)
+            arm.ofi_z = NAN
+            if start >= self.gap_until:
+                arm.ofi_z = arm.ofi.next(x, p["ofi_z"], p["ofi_z_alpha"], p["ofi_z_window"], p["ofi_z_floor"])
+                before = self.mid_at(start)
+                if end % window == 0 and not math.isnan(before + after):
+                    add_pair(arm.fit, value, (after / before - 1.0) * 1e4)
             lots = sum(amount for ts, amount in self.trades if ts < end)
             best = self.flow_between(end - bucket, end)
             arm.published.append((end, lots, best, arm.ofi_z, arm.cvd_z, arm.strength(), after))

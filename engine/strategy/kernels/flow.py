@@ -116,6 +116,8 @@ def on_gap(m: Record, ts_ns: int) -> None:
     m.gap_count += 1
     m.gap_until_ns = max(m.gap_until_ns, ts_ns)
     m.has_quote = 0
+    for j in range(2):
+        m.arms[j].cvd_z = math.nan  # until the next trade
     clear_book(m)
 
 

@@ -73,7 +73,7 @@ def _fill(arm: Record, p: Record, caps: Record, bid_px: float, ask_px: float) ->
     traded = arm.wanted - arm.position
     price = ask_px if traded > 0 else bid_px
     arm.due_ns = 0
-    if abs(price / mid - 1.0) * 1e4 > caps.max_price_deviation_bps:
+    if traded != 0 and abs(price / mid - 1.0) * 1e4 > caps.max_price_deviation_bps:
         arm.wanted = arm.position
         arm.window.capped += 1
         return

@@ -65,14 +65,13 @@ def _take_bucket(m: Record, arm: Record, p: Record, end_ns: int, clock_ns: int, 
     start_ns = end_ns - p.window_ns
     value = order_flow_signal(m, arm, p, start_ns, end_ns, flows)
     arm.ofi_value = value
-    if math.isnan(value):
-        arm.ofi_z = math.nan
+    if math.isnan(value) or start_ns < m.gap_until_ns:
+        arm.ofi_z = math.nan  # what was not heard whole is compared with nothing, and nothing with it
     else:
         x = signed_sqrt(value) if p.signed_sqrt else value
         z = next_z(arm.ofi, x, p.ofi_z, p.ofi_z_alpha, p.ofi_z_window, p.ofi_z_floor, MIN_OFI_BUCKETS)
-        is_comparable = clock_ns >= arm.frozen_until_ns and start_ns >= m.gap_until_ns
-        arm.ofi_z = z if is_comparable else math.nan
-        if end_ns % p.window_ns == 0 and start_ns >= m.gap_until_ns:
+        arm.ofi_z = z if clock_ns >= arm.frozen_until_ns else math.nan
+        if end_ns % p.window_ns == 0:
             _compare_with_return(m, arm, value, start_ns, end_ns)
     arm.strength = fuse(arm.ofi_z, arm.cvd_z, p)
     _publish(m, arm, p, end_ns)

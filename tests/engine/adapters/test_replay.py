@@ -101,7 +101,7 @@ def test_a_step_starts_after_the_first_tick_whatever_the_recording_starts_on(tmp
 
     clocks = [piece.clock_ns - T0 for piece in market.slices(S)]
 
-    assert clocks == [50 * MS, S, 2 * S, 3 * S]
+    assert clocks == [50 * MS, S, 2 * S, 3 * S, 3 * S + 50 * MS]
 
 
 @pytest.mark.parametrize("step_ns", [TICK_NS, *STEPS])
