@@ -1,8 +1,12 @@
 """The service between its doors: what the control socket and HTTP may see and do."""
 
 import asyncio
+import json
+import logging
 import math
 import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from engine.adapters.control import Command
@@ -10,19 +14,22 @@ from engine.adapters.feeds import Feed
 from engine.adapters.window_log import WindowLog
 from engine.clock import Clock
 from engine.errors import ConfigError, RefusedError
-from engine.strategy.events import Slice
+from engine.strategy.events import TICK_NS, EventBatch, Slice
 from engine.strategy.host import Deployment, Host
+from engine.strategy.records import WindowRecord
+
+logger = logging.getLogger(__name__)
 
 
 class Runtime:
-    """Host, feed and window log of one running service."""
+    """Host and window log of one running service. `feed` is the market it plays, None if it listens to a live one."""
 
-    def __init__(self, host: Host, feed: Feed, log: WindowLog, clock: Clock, *, switched_off: bool) -> None:
+    def __init__(self, host: Host, feed: Feed | None, log: WindowLog, clock: Clock, switched_off: bool) -> None:
         self.host = host
-        self.feed = feed
         self.log = log
         self.boot = uuid.uuid4().hex
-        self.horizon_ns = feed.start_ns
+        self.end_ns = feed.end_ns if feed is not None else None
+        self.horizon_ns = feed.start_ns if feed is not None else 0
         self.moved = asyncio.Event()
         self.exhausted = False
         self.alerts = {"update_failed": 0, "unsound_output": 0}
@@ -31,11 +38,28 @@ class Runtime:
         self._switched_off = switched_off
 
     def consume(self, piece: Slice) -> None:
-        """Fold one slice and log the windows it closed."""
-        for record in self.host.consume(piece):
-            if not all(math.isfinite(value) for value in record.paper().values()):
+        """Fold one slice and log what it closed and switched."""
+        self._note(self.host.consume(piece))
+
+    def hear(self, batches: Mapping[str, EventBatch]) -> None:
+        """Fold events of a live market as they arrive."""
+        self._note(self.host.hear(batches))
+
+    def tick(self, clock_ns: int) -> None:
+        """Let a live market's time come to a tick; it never runs backwards."""
+        if clock_ns > self.host.clock_ns:
+            before_ns = self.host.clock_ns or clock_ns - TICK_NS
+            self._note(self.host.consume(Slice(before_ns, clock_ns, {})))
+
+    def _note(self, records: list[WindowRecord]) -> None:
+        for record in records:
+            if all(math.isfinite(value) for value in record.paper().values()):
+                self.log.add(record)
+            else:
                 self.alerts["unsound_output"] += 1
-            self.log.add(record)
+        for symbol, arm, transition, changes in self.host.take_transitions():
+            event = asdict(transition) | {"event": "mode_changed", "symbol": symbol, "arm": arm, "changes": changes}
+            logger.info(json.dumps(event, sort_keys=True))
 
     def commands(self) -> dict[str, Command]:
         """What the control socket understands."""
@@ -50,7 +74,7 @@ class Runtime:
             "boot": self.boot,
             "clock_ns": self.host.clock_ns,
             "horizon_ns": self.horizon_ns,
-            "end_ns": self.feed.end_ns,
+            "end_ns": self.end_ns,
             "exhausted": self.exhausted,
             "epoch": self.host.epoch,
             "stage": self.host.stage,
@@ -61,8 +85,10 @@ class Runtime:
     async def _play(self, request: dict[str, Any]) -> dict[str, Any]:
         """Let the market run up to `until_ns`; it never runs backwards."""
         until_ns = int(request["until_ns"])
-        if until_ns > self.feed.end_ns:
-            raise RefusedError(f"the feed {self.feed.name} ends before the market time that was asked for")
+        if self.end_ns is None:
+            raise RefusedError("a live market cannot be played: its time passes by itself")
+        if until_ns > self.end_ns:
+            raise RefusedError("the feed ends before the market time that was asked for")
         self.horizon_ns = max(self.horizon_ns, until_ns)
         self.moved.set()
         return self.status()

@@ -12,7 +12,7 @@ from engine import metrics as names
 from engine.adapters.exporter import HostCollector
 from engine.adapters.runtime import Runtime
 
-MAX_ROWS = 20_000
+MAX_ROWS = 2_000
 
 
 def make_app(runtime: Runtime) -> Starlette:
@@ -41,7 +41,7 @@ def make_app(runtime: Runtime) -> Starlette:
         except ValueError:
             return JSONResponse({"error": "after must be a whole number"}, status_code=400)
         last, rows = runtime.log.after(after, MAX_ROWS)
-        body = json.dumps({"boot": runtime.boot, "last": last, "windows": rows}, allow_nan=False)
+        body = f'{{"boot":{json.dumps(runtime.boot)},"last":{last},"windows":[{",".join(rows)}]}}'
         return Response(body, media_type="application/json")
 
     return Starlette(

@@ -1,44 +1,46 @@
 """Closed windows, numbered, until somebody has collected them."""
 
 import json
+import zlib
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from engine.strategy.records import Measurement, WindowRecord
 
-KEPT = 200_000
-"""Windows kept in memory: two and a half weeks of one symbol, five hours of five hundred."""
+KEPT = 100_000
+"""Windows kept in memory, about a kilobyte each: five weeks of one symbol, an hour and a half of five hundred."""
 
 
 class WindowLog:
-    """Rows with rising numbers. `after` a number means those not yet seen."""
+    """Rows as JSON texts with rising numbers. `after` a number means those not yet seen."""
 
     def __init__(self, spill: Path, measurement: Measurement) -> None:
         self._measurement = measurement
         self._spill = spill
-        self._rows: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
+        self._rows: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._collected = 0
         self.count = 0
         if spill.exists():
             for line in spill.read_text().splitlines():
-                self._append(json.loads(line))
+                self._append(line)
 
     def add(self, record: WindowRecord) -> None:
-        self._append(record.to_row(self._measurement))
+        """Log one closed window. Raises ValueError if it holds a number that is not one."""
+        self._append(json.dumps(record.to_row(self._measurement), sort_keys=True, allow_nan=False))
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, line: str) -> None:
         self.count += 1
-        self._rows.append((self.count, row))
+        self._rows.append((self.count, zlib.compress(line.encode(), level=1)))
 
-    def after(self, number: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
-        """Return the last number and up to `limit` rows with a higher number than given."""
-        rows = [(n, row) for n, row in self._rows if n > number][:limit]
-        last = rows[-1][0] if rows else number
+    def after(self, number: int, limit: int) -> tuple[int, list[str]]:
+        """Return the last number and up to `limit` rows with a higher number than given, as JSON texts."""
+        oldest = self.count - len(self._rows)
+        first = max(0, number - oldest)
+        rows = [self._rows[index] for index in range(first, min(first + limit, len(self._rows)))]
         self._collected = max(self._collected, number)
-        return last, [row for _, row in rows]
+        return rows[-1][0] if rows else number, [zlib.decompress(row).decode() for _, row in rows]
 
     def write_undelivered(self) -> None:
         """Write down what nobody acknowledged, so that a restart still serves it."""
-        rows = [row for n, row in self._rows if n > self._collected]
-        self._spill.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        rows = [zlib.decompress(row).decode() for number, row in self._rows if number > self._collected]
+        self._spill.write_text("".join(row + "\n" for row in rows))

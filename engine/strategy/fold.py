@@ -5,6 +5,7 @@ snapshot, read once per call, so no output mixes two of them.
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from engine.strategy.table import Snapshot
 BASELINE = "baseline"
 CANARY = "canary"
 ARMS = {BASELINE: BASELINE_ARM, CANARY: CANARY_ARM}
+
+MAX_TRANSITIONS = 10_000
+"""Mode changes kept until somebody takes them."""
 
 NOTHING = EventBatch(np.zeros(0, EVENT))
 
@@ -46,7 +50,7 @@ class Fold:
         self.memory: Memory = allocate(instruments, measurement, caps, with_depth=with_depth)
         self.has_begun = False
         self.seen: dict[tuple[int, int], Activity] = {}
-        self.transitions: list[tuple[str, str, Transition]] = []
+        self.transitions: deque[tuple[str, str, Transition]] = deque(maxlen=MAX_TRANSITIONS)
         self._steps = measurement.as_array()
         self._summary = np.zeros(5)
         self._policies: tuple[Snapshot, dict[tuple[int, int], tuple[StrategyParams, Schedule]]] = (snapshot, {})

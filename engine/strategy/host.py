@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from engine.errors import RefusedError
 from engine.strategy.caps import Caps, cap_rows
-from engine.strategy.events import Instrument, Slice
+from engine.strategy.events import TICK_NS, EventBatch, Instrument, Slice
 from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
+from engine.strategy.mode import Transition, transition_diff
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
 from engine.strategy.table import first_snapshot, param_rows, prepare
@@ -54,6 +56,7 @@ class Host:
         )
         self.epoch = 0
         self.clock_ns = 0
+        self._index = {symbol: i for i, symbol in enumerate(symbols)}
         self._stamp = self._stamp_before = Stamp(0, None, None, dict.fromkeys(symbols, BASELINE))
 
     @property
@@ -73,6 +76,36 @@ class Host:
         closed = [self._stamped(record) for record in self.folding.consume(piece)]
         self.clock_ns = piece.clock_ns
         return closed
+
+    def hear(self, batches: Mapping[str, EventBatch]) -> list[WindowRecord]:
+        """Fold what just arrived of some symbols, each in the running tick; return the windows that closed.
+
+        Ticks before an arrival are run first. Symbols that are silent are brought up to date by `consume`.
+        """
+        closed: list[WindowRecord] = []
+        for symbol, batch in batches.items():
+            arrived_ns = int(batch.events["arrival_ns"][-1])
+            if not self.folding.has_begun:
+                self.folding.begin(arrived_ns // TICK_NS * TICK_NS)
+            until_ns = max(self.clock_ns, (arrived_ns - 1) // TICK_NS * TICK_NS)
+            closed += self.folding.fold(self._index[symbol], batch, until_ns)
+        return [self._stamped(record) for record in closed]
+
+    def take_transitions(self) -> list[tuple[str, str, Transition, dict[str, tuple[Any, Any]]]]:
+        """Mode changes since the last call: symbol, arm, the change, and the parameters it changes."""
+        taken = list(self.folding.transitions)
+        self.folding.transitions.clear()
+        params = self.folding.snapshot.params
+        return [
+            (symbol, arm, change, transition_diff(change, params[ARMS[arm]].for_symbol(symbol)))
+            for symbol, arm, change in taken
+        ]
+
+    def lost_books(self) -> list[str]:
+        """Symbols whose book had to be forgotten and waits for a snapshot."""
+        market = self.folding.memory.market
+        lost = (market["has_depth"] == 1) & (market["has_book"] == 0)
+        return [self.symbols[i] for i in lost.nonzero()[0]]
 
     def _stamped(self, record: WindowRecord) -> WindowRecord:
         stamp = self._stamp if record.window_start_ns >= self._stamp.since_ns else self._stamp_before

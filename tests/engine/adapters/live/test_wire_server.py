@@ -61,9 +61,9 @@ def test_a_book_of_the_tape_is_the_snapshot_and_every_change_before_a_place() ->
 
     assert untouched["lastUpdateId"] == json.loads(TAPE.snapshots["usdm", "BTCUSDT"])["lastUpdateId"]
     assert final["lastUpdateId"] == json.loads(diffs[-1][1])["data"]["u"]
-    assert {side: {float(price): float(qty) for price, qty in final[name]} for side, name in (("b", "bids"), ("a", "asks"))} == (
-        plain_book(TAPE, ("usdm", "BTCUSDT"))
-    )  # fmt: skip
+    assert {
+        side: {float(price): float(qty) for price, qty in final[name]} for side, name in (("b", "bids"), ("a", "asks"))
+    } == plain_book(TAPE, ("usdm", "BTCUSDT"))
 
 
 @needs_raw

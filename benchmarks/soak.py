@@ -1,0 +1,208 @@
+"""A long run: memory, lost events, and whether the shadow arm drifts.
+
+    python -m benchmarks.soak --hours 6 --real-minutes 30
+
+First the simulated market of six symbols, `--hours` of market time as fast as it goes, through one host with a
+candidate in shadow. `rss_growth_mb` is resident memory at the end less that at one sixth of the way.
+`lost` counts missing, refused and late events. `drift` is the largest relative difference between the shadow arm's
+z-score sums of the last twelfth and those of a host that heard only the last third, and
+`replay_equal` whether a second run of everything, cut into other slices, gave the same rows.
+
+Then the service itself, as a process, for `--real-minutes` of real time: `real_rss_growth_mb` likewise,
+`real_lost`, and `real_replay_equal`: its rows against those of a fold of the same market at full speed.
+"""
+
+import argparse
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from config.loader import load_caps, load_release
+from engine.adapters.control import ControlClient
+from engine.adapters.exporter import resident_bytes
+from engine.adapters.feeds import FeedSpec
+from engine.adapters.service_client import ServiceClient
+from engine.adapters.simulated import SimulatedMarket
+from engine.clock import NS_PER_S, SystemClock
+from engine.serve import ServiceSpec, spec_bytes
+from engine.strategy.host import Deployment, Host
+from engine.strategy.params import canonical_json
+from engine.strategy.records import Measurement
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+TICKERS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
+START_NS = 1_736_121_600 * NS_PER_S
+MEASUREMENT = Measurement(60, 1000, (5_000, 15_000, 60_000))
+SEED = 11
+FRESH_SHARE = 1 / 3
+COMPARED_SHARE = 1 / 12
+LOST = ("lost", "refused", "late")
+CONSOLE = Console(stderr=True)
+
+
+@dataclass
+class Run:
+    """Rows of a fold, and the memory of the process as it went."""
+
+    rows: list[dict[str, Any]]
+    rss_mb: list[float]
+    events: int
+    seconds: float
+
+    def lost(self) -> int:
+        return sum(row[name] for row in self.rows for name in LOST)
+
+    def digest(self) -> str:
+        text = json.dumps(self.rows, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def host_of(market: SimulatedMarket) -> Host:
+    """A host on the shipped baseline, the shipped candidate in shadow."""
+    stable, candidate = (load_release(CONFIG / f"{name}.yaml", {}, {}) for name in ("baseline", "production_full"))
+    host = Host(market.instruments(), MEASUREMENT, stable.params, load_caps())
+    host.apply(Deployment("soak", "shadow", 1, candidate.fingerprint, canonical_json(candidate.params), ()))
+    return host
+
+
+def fold(start_ns: int, end_ns: int, step_s: int, begin_ns: int | None = None) -> Run:
+    """Fold the market from `start_ns`; hear it from `begin_ns` on."""
+    market = SimulatedMarket(SEED, TICKERS, start_ns, (end_ns - start_ns) / NS_PER_S)
+    host, run, began = host_of(market), Run([], [], 0, 0.0), time.process_time()
+    slices = market.slices(step_s * NS_PER_S)
+    total = (end_ns - start_ns) // (step_s * NS_PER_S)
+    for piece in track(slices, f"{total * step_s / 3600:.1f} h of market", total=total, console=CONSOLE):
+        if begin_ns is not None and piece.from_ns < begin_ns:
+            continue
+        run.rows += [record.to_row(MEASUREMENT) for record in host.consume(piece)]
+        run.events += sum(map(len, piece.batches.values()))
+        if piece.clock_ns % (600 * NS_PER_S) == 0:
+            run.rss_mb.append(resident_bytes() / 2**20)
+    run.seconds = time.process_time() - began
+    return run
+
+
+def rss_of_fold(hours: float) -> list[float]:
+    """Memory of a fold whose rows are thrown away: what the service itself would keep is measured in real time."""
+    market = SimulatedMarket(SEED, TICKERS, START_NS, hours * 3600)
+    host, found = host_of(market), []
+    for piece in track(market.slices(10 * NS_PER_S), "memory", total=int(hours * 360), console=CONSOLE):
+        host.consume(piece)
+        if piece.clock_ns % (600 * NS_PER_S) == 0:
+            found.append(resident_bytes() / 2**20)
+    return found
+
+
+def growth(rss_mb: list[float]) -> float:
+    """Memory at the end less that at one sixth of the way, MB."""
+    return rss_mb[-1] - rss_mb[len(rss_mb) // 6] if rss_mb else float("nan")
+
+
+def drift(long: Run, fresh: Run, since_ns: int) -> float:
+    """Largest relative difference of the canary's z sums over the last windows of both runs."""
+
+    def late_rows(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
+        kept = [row for row in run.rows if row["arm"] == "canary" and row["window_start_ns"] >= since_ns]
+        return {(row["symbol"], row["window_start_ns"]): row for row in kept}
+
+    ours, theirs = late_rows(long), late_rows(fresh)
+    assert ours
+    assert ours.keys() == theirs.keys()
+    return max(
+        abs(ours[key][name] - theirs[key][name]) / max(1.0, abs(theirs[key][name]))
+        for key in ours
+        for name in ("z_ofi_sum", "z_cvd_sum", "z_ofi_sum_squares", "z_cvd_sum_squares", "pnl_bps")
+    )
+
+
+def compressed(hours: float) -> dict[str, Any]:
+    end_ns = START_NS + round(hours * 3600) * NS_PER_S
+    rss_mb = rss_of_fold(hours)
+    long = fold(START_NS, end_ns, 10)
+    again = fold(START_NS, end_ns, 60)
+    fresh = fold(START_NS, end_ns, 10, begin_ns=end_ns - round(hours * 3600 * FRESH_SHARE) // 60 * 60 * NS_PER_S)
+    since_ns = end_ns - round(hours * 3600 * COMPARED_SHARE) * NS_PER_S
+    return {
+        "hours": hours, "events": long.events, "rss_mb": round(rss_mb[-1], 1),
+        "rss_growth_mb": round(growth(rss_mb), 2), "lost": long.lost(),
+        "drift": drift(long, fresh, since_ns), "replay_equal": long.digest() == again.digest(),
+    }  # fmt: skip
+
+
+def real(minutes: float) -> dict[str, Any]:
+    """The service process on the simulated market in real time."""
+    with tempfile.TemporaryDirectory() as scratch:
+        state_dir = Path(scratch)
+        stable = load_release(CONFIG / "baseline.yaml", {}, {})
+        feed = FeedSpec(None, 1.0, SEED, TICKERS, START_NS, minutes * 60)
+        spec = ServiceSpec(
+            str(state_dir), MEASUREMENT, canonical_json(stable.params), stable.fingerprint, load_caps(), feed
+        )
+        (state_dir / "service.json").write_bytes(spec_bytes(spec))
+        process = subprocess.Popen([sys.executable, "-m", "engine.serve", str(state_dir / "service.json")])
+        try:
+            rows, rss_mb = _follow(state_dir, minutes)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    replay = _plain_replay(minutes)
+    return {
+        "real_minutes": minutes, "real_rss_mb": round(rss_mb[-1], 1), "real_rss_growth_mb": round(growth(rss_mb), 2),
+        "real_lost": sum(row[name] for row in rows for name in LOST), "real_windows": len(rows),
+        "real_replay_equal": rows == replay[: len(rows)] and len(rows) > 0,
+    }  # fmt: skip
+
+
+def _follow(state_dir: Path, minutes: float) -> tuple[list[dict[str, Any]], list[float]]:
+    """Ask for windows and memory every ten seconds until the market is over."""
+    while not (state_dir / "http_port").exists():
+        time.sleep(0.1)
+    client = ServiceClient(state_dir, SystemClock())
+    door = ControlClient(state_dir / "control.sock")
+    end_ns = START_NS + round(minutes * 60) * NS_PER_S
+    door.call("play", until_ns=end_ns)
+    rows: list[dict[str, Any]] = []
+    rss_mb: list[float] = []
+    last = 0
+    for _ in track(range(round(minutes * 6) + 3), f"{minutes:g} min of real time", console=CONSOLE):
+        time.sleep(10 if minutes >= 1 else minutes * 60 / 6 + 1)
+        answer = client.windows(last)
+        last, rows = answer["last"], rows + answer["windows"]
+        rss_mb.append(client.scrape()["rss_mb"])
+        if client.status()["clock_ns"] >= end_ns:
+            break
+    return rows + client.windows(last)["windows"], rss_mb
+
+
+def _plain_replay(minutes: float) -> list[dict[str, Any]]:
+    market = SimulatedMarket(SEED, TICKERS, START_NS, minutes * 60)
+    host = Host(market.instruments(), MEASUREMENT, load_release(CONFIG / "baseline.yaml", {}, {}).params, load_caps())
+    rows = [record.to_row(MEASUREMENT) for piece in market.slices(NS_PER_S) for record in host.consume(piece)]
+    loaded: list[dict[str, Any]] = json.loads(json.dumps(rows))
+    return loaded
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=6.0)
+    parser.add_argument("--real-minutes", type=float, default=30.0)
+    arguments = parser.parse_args()
+    result = compressed(arguments.hours) if arguments.hours > 0 else {}
+    if arguments.real_minutes > 0:
+        result |= real(arguments.real_minutes)
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""Letting the market in: a recording or simulation played, or a live market listened to."""
+
+import asyncio
+from collections.abc import Mapping
+
+from engine.adapters.feeds import Feed
+from engine.adapters.live.feed import LiveFeed
+from engine.adapters.runtime import Runtime
+from engine.clock import NS_PER_S, Clock
+from engine.strategy.events import TICK_NS, EventBatch
+
+SLICES_PER_TURN = 20
+"""Slices folded before the loop looks at its doors again."""
+
+
+async def play(runtime: Runtime, feed: Feed, speed: float, clock: Clock) -> None:
+    """Fold a feed, no faster than `speed` times real time and never past the horizon that was asked for."""
+    started_ns: int | None = None
+    for count, piece in enumerate(feed.slices(_step_ns(speed))):
+        while piece.clock_ns > runtime.horizon_ns:
+            runtime.moved.clear()
+            started_ns = None
+            await runtime.moved.wait()
+        if started_ns is None:
+            started_ns, market_ns = clock.mono_ns(), piece.clock_ns
+        runtime.consume(piece)
+        ahead_s = 0.0
+        if speed > 0:
+            due_s = (piece.clock_ns - market_ns) / NS_PER_S / speed
+            ahead_s = due_s - (clock.mono_ns() - started_ns) / NS_PER_S
+        if ahead_s > 0.002:
+            await asyncio.sleep(ahead_s)
+        elif count % SLICES_PER_TURN == 0:
+            await asyncio.sleep(0)
+    runtime.exhausted = True
+
+
+def _step_ns(speed: float) -> int:
+    """Length of a slice: short where a person may watch, else a second; what comes out is the same."""
+    return TICK_NS if 0 < speed < 10 else NS_PER_S
+
+
+async def listen(runtime: Runtime, feed: LiveFeed, clock: Clock, stop: asyncio.Event) -> None:
+    """Fold a live market: events as they arrive, and a tick every 50 ms for symbols that are silent."""
+
+    def hear(batches: Mapping[str, EventBatch]) -> None:
+        runtime.hear(batches)
+
+    ticking = asyncio.ensure_future(_tick(runtime, feed, clock))
+    running = asyncio.ensure_future(feed.run(hear, stop))
+    try:
+        await asyncio.wait([ticking, running], return_when=asyncio.FIRST_COMPLETED)
+        if ticking.done():
+            ticking.result()
+        await running
+    finally:
+        ticking.cancel()
+
+
+async def _tick(runtime: Runtime, feed: LiveFeed, clock: Clock) -> None:
+    """Close what ends, on every tick of the wall clock; let the feed gather events while all symbols allow it."""
+    while True:
+        now_ns = clock.now_ns()
+        runtime.tick(now_ns // TICK_NS * TICK_NS)
+        feed.coalesce_ns = runtime.host.coalesce_ns()
+        feed.resync(runtime.host.lost_books())
+        await asyncio.sleep((TICK_NS - now_ns % TICK_NS) / NS_PER_S)
