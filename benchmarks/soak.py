@@ -32,9 +32,9 @@ from engine.adapters.control import ControlClient
 from engine.adapters.exporter import resident_bytes
 from engine.adapters.feeds import FeedSpec
 from engine.adapters.service_client import ServiceClient
+from engine.adapters.service_spec import ServiceSpec, spec_bytes
 from engine.adapters.simulated import SimulatedMarket
 from engine.clock import NS_PER_S, SystemClock
-from engine.serve import ServiceSpec, spec_bytes
 from engine.strategy.host import Deployment, Host
 from engine.strategy.params import canonical_json
 from engine.strategy.records import Measurement

@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +24,19 @@ import uvicorn
 import uvloop
 
 from engine.adapters.control import bind_socket, serve_control
-from engine.adapters.feeds import FeedSpec, open_feed
+from engine.adapters.feeds import open_feed
 from engine.adapters.live.feed import LiveFeed
-from engine.adapters.live.spec import LiveSpec
 from engine.adapters.playing import listen, play
 from engine.adapters.runtime import Runtime
 from engine.adapters.service_http import make_app
+from engine.adapters.service_spec import ServiceSpec
 from engine.adapters.window_log import WindowLog
 from engine.clock import Clock, SystemClock
 from engine.errors import GraygateError, InputError, RefusedError
-from engine.strategy.caps import Caps
 from engine.strategy.events import Instrument
 from engine.strategy.host import Host
 from engine.strategy.params import StrategyParams, parse_params
-from engine.strategy.records import Measurement
 from engine.strategy.warm import warm_up
-
-
-@dataclass(frozen=True)
-class ServiceSpec:
-    """Everything the service needs to know at start. `state_dir` holds socket, port file and undelivered windows.
-
-    Either `feed`, a market to play, or `live`, one to listen to.
-    """
-
-    state_dir: str
-    measurement: Measurement
-    stable_params: str
-    stable_fingerprint: str
-    caps: Caps
-    feed: FeedSpec | None = None
-    live: LiveSpec | None = None
 
 
 def pinned_by_environment(params: StrategyParams, environment: dict[str, str]) -> StrategyParams:
@@ -133,12 +115,6 @@ def main() -> int:
         print(f"service: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     return 0
-
-
-def spec_bytes(spec: ServiceSpec) -> bytes:
-    """The specification as the file that `main` reads."""
-    encoded: bytes = msgspec.json.encode(spec)
-    return encoded
 
 
 if __name__ == "__main__":

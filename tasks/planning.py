@@ -15,15 +15,14 @@ from engine.adapters.feeds import Feed, FeedSpec, first_whole_second_ns, open_fe
 from engine.adapters.journal_file import FileJournal
 from engine.adapters.parquet_store import write_durably
 from engine.adapters.processes import ROOT, pid_of, stop
+from engine.adapters.service_spec import ServiceSpec, spec_bytes
 from engine.clock import NS_PER_S, SystemClock
 from engine.errors import ConfigError, FeedError, RefusedError
 from engine.rollout.journal import RecordType
 from engine.rollout.plan import Plan
 from engine.rollout.spec import ReleaseSpec, RolloutSpec, matching, pick_symbols
-from engine.serve import ServiceSpec, spec_bytes
-from engine.strategy.params import canonical_json, digest, params_diff
+from engine.strategy.params import canonical_json, digest, needs_depth, params_diff
 from engine.strategy.records import Measurement
-from engine.strategy.table import needs_depth
 
 APPROVE_MODES = ("ask", "auto")
 LANGUAGES = ("en", "zh")

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -12,6 +13,9 @@ import yaml
 import graygate
 from engine import metrics
 from engine.rollout.journal import RecordType
+from engine.strategy.layout import COUNTS, FIT, WINDOW
+from engine.strategy.records import SIGNALS, Measurement, WindowRecord
+from tasks.signals import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -24,6 +28,7 @@ MADE_LATER = {ROOT / "docs" / "img" / "report.png"}
 
 COMMAND = re.compile(r"(?:^|`)graygate ([a-z]+)(?: ([a-z]+))?", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
+BENCHMARK = re.compile(r"python -m benchmarks\.(\w+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 REGISTRY_HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "proxy.golang" + ".org")
@@ -58,6 +63,19 @@ def _public_classes() -> set[str]:
 
 def _in_backticks(text: str) -> set[str]:
     return {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
+
+
+def _window_columns() -> set[str]:
+    """Columns of the windows table, with horizon, signal and sum written as the document writes them."""
+    nothing = (np.zeros(1, WINDOW)[0], np.zeros(1, COUNTS)[0])
+    record = WindowRecord("ETHUSDT.simulated", "baseline", 0, 1, None, "quiet", *nothing, None, None)
+    row = record.to_row(Measurement(1, 50, (250,)))
+    signal, sums = "|".join(SIGNALS), "|".join(FIT.names or ())
+    columns = set()
+    for name in row:
+        general = re.sub(rf"_(ic_250ms|fit)_({sums})$", r"_\1_{sum}", name).replace("250ms", "{h}ms")
+        columns.add(re.sub(rf"^(z_)?({signal})_(?!fit)", r"\1{sig}_", general))
+    return columns
 
 
 def _committed_texts() -> list[Path]:
@@ -106,6 +124,12 @@ def test_every_public_class_is_in_the_glossary() -> None:
     assert _public_classes() - glossary == set()
 
 
+def test_the_glossary_names_no_class_that_is_gone() -> None:
+    glossary = _in_backticks((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))
+
+    assert {word for word in glossary if re.match(r"[A-Z][a-z]", word)} - _public_classes() == set()
+
+
 def test_every_journal_record_type_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -122,11 +146,34 @@ def test_every_metric_is_documented() -> None:
     assert f"`{metrics.TRIGGER}`" in text
 
 
+def test_every_column_of_a_window_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    table = text.partition("## Windows table")[2].partition("\n`{sig}`")[0]
+
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+
+    assert named == _window_columns()
+
+
+def test_every_column_of_the_signals_file_is_documented() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## Signals file")[2]
+
+    assert [name for name in SCHEMA.names if f"`{name}`" not in text] == []
+
+
 def test_every_condition_is_documented() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     plan = yaml.safe_load((ROOT / "config" / "rollout.yaml").read_text(encoding="utf-8"))
 
     assert [metric for metric in plan["conditions"] if f"| `{metric}` |" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_benchmark_named_exists(page: Path) -> None:
+    named = set(BENCHMARK.findall(page.read_text(encoding="utf-8")))
+
+    assert [name for name in sorted(named) if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -142,6 +142,14 @@ def parse_params(text: str, expected_fingerprint: str) -> StrategyParams:
     return params
 
 
+def needs_depth(params: StrategyParams) -> bool:
+    """Whether a signal of these parameters, or of any symbol's own, is read from the book."""
+    modes = [params.active, params.quiet]
+    for own in params.per_symbol.values():
+        modes += [own.active, own.quiet]
+    return any(mode.ofi.form != "best" or mode.ofi.normalise for mode in modes)
+
+
 def params_diff(old: object, new: object, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Return {dotted field: (old, new)} for every field that differs.
 

@@ -144,14 +144,6 @@ def _cvd_fields(cvd: CvdParams) -> dict[str, Any]:
     }
 
 
-def needs_depth(params: StrategyParams) -> bool:
-    """Whether a signal of these parameters, or of any symbol's own, is read from the book."""
-    modes = [params.active, params.quiet]
-    for own in params.per_symbol.values():
-        modes += [own.active, own.quiet]
-    return any(mode.ofi.form != "best" or mode.ofi.normalise for mode in modes)
-
-
 def first_snapshot(stable: StrategyParams, symbols: Sequence[str]) -> Snapshot:
     """Return what the service boots to: stable parameters in both arms, epoch 0. Raises ConfigError."""
     rows = param_rows(stable, symbols)

@@ -27,6 +27,8 @@ from tests.engine.adapters.live.hearing import (
     same_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 BTC, ETH = ("usdm", "BTCUSDT"), ("usdm", "ETHUSDT")
 SYMBOL = {BTC: "BTCUSDT.binance_usdm", ETH: "ETHUSDT.binance_usdm"}
 

@@ -26,6 +26,8 @@ from tasks.record import describe, duration_s, live_spec, record_command
 from tests.engine.adapters.live.hearing import PATIENCE_S, RAW_A, needs_raw
 from tests.engine.adapters.live.hearing import live_spec as spec_of_tape
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 Lines = dict[str, list[bytes]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -43,6 +44,8 @@ class LiveFeed:
         self._inboxes: list[Inbox] = []
         self._is_paused = False
         self._handed_over = 0  # bytes, up to the last turn
+        self._books: dict[str, DepthRoute] = {}
+        self._turn: Turn | None = None
 
     def instruments(self) -> list[Instrument]:
         """What it listens to."""
@@ -57,6 +60,14 @@ class LiveFeed:
     def bytes(self) -> int:
         """Their size, without framing."""
         return sum(inbox.bytes for inbox in self._inboxes)
+
+    def resync(self, symbols: Iterable[str]) -> None:
+        """Ask for new snapshots of books that the reader had to forget. Changes that wait for one are left alone,
+        and nothing is asked while something is about to be handed over: it may be the snapshot."""
+        if self._turn is None or self._turn.arrival_ns:
+            return
+        for symbol in symbols:
+            self._books[symbol].resync()
 
     async def run(self, on_batches: OnBatches, stop: asyncio.Event) -> None:
         """Call `on_batches` with what arrived, at most once a loop turn, until `stop` is set.
@@ -76,7 +87,7 @@ class LiveFeed:
             if self.coalesce_ns > 0:
                 self._pause(loop)
 
-        turn = Turn(self._clock, loop, hand_over)
+        turn = self._turn = Turn(self._clock, loop, hand_over)
         async with httpx.AsyncClient(timeout=self._spec.snapshot_timeout_s) as client:
             bases = {market.market: market.rest_base for market in self._spec.markets}
             snapshots = Snapshots(client, bases, turn, self.counts, self._spec, self._dice, self._tap)
@@ -126,7 +137,7 @@ class LiveFeed:
             streams[market.trades_base][one.stream(market.trades)] = trades
             streams[market.quotes_base][one.stream("bookTicker")] = QuoteRoute(one, rows[one])
             if market.depth is not None:
-                depth = DepthRoute(one, rows[one], self._reader, snapshots.request)
+                depth = self._books[one.symbol] = DepthRoute(one, rows[one], self._reader, snapshots.request)
                 streams[market.quotes_base][one.stream(f"depth@{market.depth}")] = depth
         return streams
 

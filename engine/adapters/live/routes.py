@@ -137,6 +137,12 @@ class DepthRoute:
         """Forget the book; the connection announces the gap for all streams of the symbol at once."""
         self.sync.on_disconnect()
 
+    def resync(self) -> None:
+        """Start the book over from a new snapshot, unless it waits for one already."""
+        if not self.sync.needs_snapshot:
+            self.sync.on_disconnect()
+            self._request(self)
+
     def _carry_out(self, steps: list[Apply[Changes] | Lost], arrival_ns: int) -> None:
         for step in steps:
             if isinstance(step, Lost):

@@ -14,6 +14,8 @@ from engine.strategy.kernels.book import APPLIED, FIRST, apply_depth
 from engine.strategy.layout import BOOK_LEVELS, DEPTH, MARKET, MAX_LEVELS
 from tests.making import MS
 
+pytestmark = pytest.mark.slow
+
 RECORDED = Path(__file__).parents[4] / "shared" / "market"
 A, B, D = "A_binance_20240808_6inst", "B_binance_usdm_20240718_btc_eth", "D_cryptofeed_binance_2021_multi"
 

@@ -81,6 +81,7 @@ def test_a_damaged_capture_is_refused_by_name(tmp_path: Path, spoil: object, sai
     assert path.name in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_the_raw_captures_of_set_a_are_the_normalised_set(set_a: Path) -> None:
     raw, normalised = RecordedMarket(set_a.parents[1] / "raw" / set_a.name), RecordedMarket(set_a)
 

@@ -105,6 +105,7 @@ def test_made_up_messages_are_read_as_json_reads_them(market: str) -> None:
     check_against_plain_reading(make_tape(2_000, seed=3, instruments=((market, ticker),)))
 
 
+@pytest.mark.slow
 @needs_raw
 @pytest.mark.parametrize("folder", [RAW_A, RAW_B], ids=lambda folder: folder.name[:1])
 def test_every_recorded_message_is_read_as_json_reads_it(folder: Any) -> None:
