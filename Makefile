@@ -17,25 +17,33 @@ $(STAMP): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v 'is ignored' || true
 	@echo "Compiling the signal kernels (about half a minute, once)"
 	@$(BIN)/python -m engine.strategy.warm
+	@$(BIN)/python -c 'from engine.adapters.live.levels import LevelReader; LevelReader()'
 	@$(BIN)/python -c 'import graygate, prefect' && touch $(STAMP)
 
 demo: $(STAMP) ## a whole three-stage rollout in minutes; FEED=folder plays a recording, CANDIDATE=file tries another candidate
 	@$(BIN)/graygate rehearse --approve auto $(if $(FEED),--feed $(FEED)) $(if $(CANDIDATE),--candidate $(CANDIDATE))
 
 test: $(STAMP) ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto -m "not prefect and not slow"
+	@$(BIN)/python -m pytest -m "prefect or slow"
 
 test-fast: $(STAMP) ## the tests that need no Prefect server, in seconds
-	@$(BIN)/python -m pytest -m "not prefect and not slow"
+	@$(BIN)/python -m pytest -n auto -m "not prefect and not slow"
 
 check: $(STAMP) ## format, lint, types, architecture
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## measurements, one JSON line each
+bench: $(STAMP) ## measurements, one JSON line each; about three quarters of an hour, most of it the soak
 	@$(BIN)/python -m benchmarks.market_calibration
 	@$(BIN)/python -m benchmarks.rehearsal_outcomes --count 5
+	@$(BIN)/python -m benchmarks.signal_quality
+	@$(BIN)/python -m benchmarks.strategy_throughput
+	@$(BIN)/python -m benchmarks.live_latency
+	@$(BIN)/python -m benchmarks.param_update
+	@$(BIN)/python -m benchmarks.quiet_cost
+	@$(BIN)/python -m benchmarks.soak
 
 up: $(STAMP) ## a rehearsal that asks you at each stage, in the terminal and in the Prefect page
 	@$(BIN)/graygate rehearse --approve ask $(if $(FEED),--feed $(FEED))

@@ -3,6 +3,7 @@
 GraygateError
 ├── InputError         a file, flag or symbol is wrong; the person who gave it must change it (exit code 2)
 │   ├── ConfigError    a configuration file
+│   │   └── ModuleError    parameters that a module of the service refused
 │   ├── FeedError      a market recording
 │   └── EvidenceError  a Parquet file or manifest of the evidence store
 ├── RefusedError       the request is well formed and not allowed now; the message says what is (exit code 3)
@@ -25,6 +26,14 @@ class InputError(GraygateError):
 
 class ConfigError(InputError):
     """A configuration file cannot be used; the message names file and field."""
+
+
+class ModuleError(ConfigError):
+    """A module of the service refused parameters; `module` names it."""
+
+    def __init__(self, message: str, module: str) -> None:
+        super().__init__(message)
+        self.module = module
 
 
 class FeedError(InputError):

@@ -29,6 +29,8 @@ LIVE_INFO = "strategy_live"
 SIGNAL_Z = "strategy_signal_z"
 PAPER_EXPOSURE = "strategy_paper_exposure"
 FEED_AGE = "strategy_feed_age_seconds"
+FEED_EVENTS = "strategy_feed_events"
+FEED_REFUSED = "strategy_feed_refused_messages"
 
 HELP = {
     PARAMS_UPDATE_MS: "Duration of one parameter update over all symbols, milliseconds.",
@@ -47,6 +49,8 @@ HELP = {
     LIVE_INFO: "The live arm of a symbol and its fingerprint, as labels.",
     SIGNAL_Z: "Last z-score of a signal.",
     PAPER_EXPOSURE: "Paper position as a share of the allocation.",
+    FEED_EVENTS: "What the live feed went through: messages, reconnects, stalls, rotations, resyncs, pauses.",
+    FEED_REFUSED: "Messages of the live feed that were not used, by reason.",
     FEED_AGE: "Market time since the last event of a symbol, seconds.",
 }
 """Text of each metric's HELP line."""

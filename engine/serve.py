@@ -65,6 +65,7 @@ def assemble(spec: ServiceSpec, clock: Clock, stop: asyncio.Event) -> tuple[Runt
         source = LiveFeed(spec.live, clock, random.Random(clock.now_ns()))
         with_depth = any(market.depth is not None for market in spec.live.markets)
         runtime = Runtime(host_of(source.instruments(), with_depth=with_depth), None, log, clock, switched_off)
+        runtime.live = source
         return runtime, listen(runtime, source, clock, stop)
     assert spec.feed is not None
     feed = open_feed(spec.feed)

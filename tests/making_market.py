@@ -68,7 +68,11 @@ def random_events(seed: int, seconds: float, per_second: float = 60.0, *, messy:
             ident = trade_id - 1 if 0.02 < fault < 0.025 else trade_id
             price = float("nan") if 0.03 < fault < 0.035 else bid[k] / 10
             side = rng.choice([-1.0, 1.0]) if fault > 0.04 or fault < 0.036 else 0.0
-            rows.append((TRADE, arrival[k], ts, ident, price, -qty if 0.05 < fault < 0.055 else qty, side, 0.0))
+            size, inferred = -qty if 0.05 < fault < 0.055 else qty, 0.0
+            if 0.08 < fault < 0.14:
+                side, inferred = 0.0, 1.0
+                price = 0.5 * (bid[k] / 10 + (bid[k] + 1) / 10) if fault < 0.12 else price
+            rows.append((TRADE, arrival[k], ts, ident, price, size, side, inferred))
         else:
             spread = -1 if 0.06 < fault < 0.08 else 1
             rows.append((QUOTE, arrival[k], ts, k, bid[k] / 10, bid_qty, (bid[k] + spread) / 10, ask_qty))

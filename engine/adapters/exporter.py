@@ -2,7 +2,8 @@
 
 import math
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,24 @@ from engine.strategy.mode import MODES, REASONS
 ARM_LABELS = ["symbol", "arm"]
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the service has counted since it started: alerts by kind, refused updates by module, and what its
+    live feed went through by event, refused messages by reason."""
+
+    windows_closed: int = 0
+    alerts: Mapping[str, int] = field(default_factory=dict)
+    failed_updates: Mapping[str, int] = field(default_factory=dict)
+    feed_events: Mapping[str, int] = field(default_factory=dict)
+    refused_messages: Mapping[str, int] = field(default_factory=dict)
+
+
 class HostCollector(Collector):
     """Reads the host at each scrape. Nothing is cached, so nothing can be stale."""
 
-    def __init__(self, host: Host, windows_closed: Callable[[], int], alerts: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, host: Host, tally: Callable[[], Tally]) -> None:
         self._host = host
-        self._windows_closed = windows_closed
-        self._alerts = alerts
+        self._tally = tally
 
     def collect(self) -> Iterator[Metric]:
         yield from self._process()
@@ -40,16 +52,12 @@ class HostCollector(Collector):
         yield _gauge(names.RSS_BYTES, resident_bytes())
         yield _gauge(names.CLOCK_NS, self._host.clock_ns / NS_PER_S)
         yield _gauge(names.EPOCH, self._host.epoch)
-        yield _counter(names.WINDOWS_CLOSED, self._windows_closed())
-        alerts = CounterMetricFamily(names.CRITICAL_ALERTS, names.HELP[names.CRITICAL_ALERTS], labels=["kind"])
-        for kind, count in self._alerts().items():
-            alerts.add_metric([kind], count)
-        yield alerts
-        failures = CounterMetricFamily(
-            names.PARAMS_UPDATE_FAILURES, names.HELP[names.PARAMS_UPDATE_FAILURES], labels=["module"]
-        )
-        failures.add_metric(["parameters"], self._alerts()["update_failed"])
-        yield failures
+        tally = self._tally()
+        yield _counter(names.WINDOWS_CLOSED, tally.windows_closed)
+        yield _by_label(names.CRITICAL_ALERTS, "kind", tally.alerts)
+        yield _by_label(names.PARAMS_UPDATE_FAILURES, "module", tally.failed_updates)
+        yield _by_label(names.FEED_EVENTS, "event", tally.feed_events)
+        yield _by_label(names.FEED_REFUSED, "reason", tally.refused_messages)
 
     def _arms(self) -> Iterator[tuple[list[str], tuple[int, int], Any]]:
         """Labels, place and record of every arm."""
@@ -141,3 +149,10 @@ def _gauge(name: str, value: float) -> GaugeMetricFamily:
 
 def _counter(name: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(name, names.HELP[name], value=value)
+
+
+def _by_label(name: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, names.HELP[name], labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

@@ -38,7 +38,7 @@ NUMERIC = {
 
 SIDES = {"buy": float(BUYER), "sell": float(SELLER)}
 UNKNOWN_SIDE = 0.0
-"""A trade without a known aggressor is refused and counted by the pipeline, not guessed at."""
+"""A side that is neither is refused and counted by the fold; where the venue gives none (null), it is inferred."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -192,8 +192,10 @@ def in_arrival_order(events: Events) -> Events:
 
 
 def _trade_events(trades: pa.Table) -> Events:
-    side = np.array([SIDES.get(name, UNKNOWN_SIDE) for name in trades["aggressor"].to_pylist()])
-    columns = (_floats(trades, "price"), _floats(trades, "qty"), side, np.zeros(trades.num_rows))
+    names = trades["aggressor"].to_pylist()
+    side = np.array([SIDES.get(name, UNKNOWN_SIDE) for name in names])
+    inferred = np.array([name is None for name in names], np.float64)
+    columns = (_floats(trades, "price"), _floats(trades, "qty"), side, inferred)
     return _events(trades, TRADE, "trade_ts_ns", _ids(trades, "trade_id"), columns)
 
 

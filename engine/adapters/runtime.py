@@ -5,15 +5,18 @@ import json
 import logging
 import math
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from engine.adapters.control import Command
+from engine.adapters.exporter import Tally
 from engine.adapters.feeds import Feed
+from engine.adapters.live.feed import LiveFeed
 from engine.adapters.window_log import WindowLog
 from engine.clock import Clock
-from engine.errors import ConfigError, RefusedError
+from engine.errors import ConfigError, ModuleError, RefusedError
 from engine.strategy.events import TICK_NS, EventBatch, Slice
 from engine.strategy.host import Deployment, Host
 from engine.strategy.records import WindowRecord
@@ -33,6 +36,8 @@ class Runtime:
         self.moved = asyncio.Event()
         self.exhausted = False
         self.alerts = {"update_failed": 0, "unsound_output": 0}
+        self.failed_updates: Counter[str] = Counter()
+        self.live: LiveFeed | None = None
         self.update_ms: list[float] = []
         self._clock = clock
         self._switched_off = switched_off
@@ -60,6 +65,11 @@ class Runtime:
         for symbol, arm, transition, changes in self.host.take_transitions():
             event = asdict(transition) | {"event": "mode_changed", "symbol": symbol, "arm": arm, "changes": changes}
             logger.info(json.dumps(event, sort_keys=True))
+
+    def tally(self) -> Tally:
+        """What was counted since the start."""
+        events, refused = self.live.tally() if self.live is not None else ({}, {})
+        return Tally(self.log.count, self.alerts, self.failed_updates, events, refused)
 
     def commands(self) -> dict[str, Command]:
         """What the control socket understands."""
@@ -100,8 +110,9 @@ class Runtime:
         started_ns = self._clock.mono_ns()
         try:
             self.host.apply(wanted)
-        except ConfigError:
+        except ConfigError as error:
             self.alerts["update_failed"] += 1
+            self.failed_updates[error.module if isinstance(error, ModuleError) else "parameters"] += 1
             raise
         self.update_ms.append((self._clock.mono_ns() - started_ns) / 1e6)
         return self.status()

@@ -18,7 +18,7 @@ MAX_ROWS = 2_000
 def make_app(runtime: Runtime) -> Starlette:
     """Build the application over a runtime."""
     registry = CollectorRegistry()
-    registry.register(HostCollector(runtime.host, lambda: runtime.log.count, lambda: runtime.alerts))
+    registry.register(HostCollector(runtime.host, runtime.tally))
     updates = Histogram(
         names.PARAMS_UPDATE_MS, names.HELP[names.PARAMS_UPDATE_MS], buckets=names.UPDATE_BUCKETS_MS, registry=registry
     )

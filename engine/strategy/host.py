@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from engine.errors import RefusedError
 from engine.strategy.caps import Caps, cap_rows
 from engine.strategy.events import TICK_NS, EventBatch, Instrument, Slice
 from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
-from engine.strategy.mode import Transition, transition_diff
+from engine.strategy.mode import MODES, Reason, Transition, transition_diff
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
 from engine.strategy.table import first_snapshot, param_rows, prepare
@@ -145,10 +147,19 @@ class Host:
         if wanted.fingerprint != snapshot.fingerprints[ARMS[CANARY]]:
             rows = param_rows(params, self.symbols)
             self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
-            self.folding.settle()
+            self._settle()
         self.epoch = wanted.epoch
         live = {symbol: CANARY if symbol in wanted.live else BASELINE for symbol in self.symbols}
         self._put_in_force(Stamp(self.clock_ns, wanted.rollout_id, wanted.stage, live))
+
+    def _settle(self) -> None:
+        """Let every arm take notice, and note the modes that pins changed."""
+        modes = self.folding.memory.market["arms"]["mode"]
+        before = modes.copy()
+        self.folding.settle()
+        for i, j in np.argwhere(modes != before).tolist():
+            change = Transition(self.clock_ns, MODES[before[i, j]], MODES[modes[i, j]], Reason.MANUAL)
+            self.folding.transitions.append((self.symbols[i], (BASELINE, CANARY)[j], change))
 
     def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
         """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""

@@ -62,7 +62,7 @@ EVENT = np.dtype(
 
 | kind  | id        | a           | b          | c         | d                         |
 |-------|-----------|-------------|------------|-----------|---------------------------|
-| TRADE | trade id  | price       | quantity   | aggressor | 1 where it was inferred   |
+| TRADE | trade id  | price       | quantity   | aggressor | 1 where it has to be inferred |
 | QUOTE | update id | bid price   | bid qty    | ask price | ask qty                   |
 | DEPTH | update id | first level | bids       | asks      | 1 where it is a snapshot  |
 | GAP   | -1        | events lost, where known |  |           |                           |
@@ -186,7 +186,8 @@ MARKET = np.dtype(
         ("now_ns", "i8"), ("begun_ns", "i8"), ("phase", "i8"), ("taken_ns", "i8"),
         ("window_end_ns", "i8"), ("next_sample_ns", "i8"), ("last_event_ns", "i8"),
         ("has_quote", "i8"), ("bid_px", "f8"), ("bid_qty", "f8"), ("ask_px", "f8"), ("ask_qty", "f8"),
-        ("last_quote_id", "i8"), ("last_trade_id", "i8"), ("gap_until_ns", "i8"), ("gap_count", "i8"),
+        ("last_quote_id", "i8"), ("last_trade_id", "i8"), ("trade_px", "f8"), ("tick_side", "f8"),
+        ("gap_until_ns", "i8"), ("gap_count", "i8"),
         ("crossed_run", "i8"), ("crossed_quotes", "i8"), ("contract_usd", "f8"), ("lots_per_unit", "f8"),
         ("lots", "i8"),  # cumulative volume delta of all trades
         ("newest_bin", "i8"), ("flow", "f8", (RING_BINS,)), ("mid", "f8", (RING_BINS,)), ("delta", "i8", (RING_BINS,)),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clock import NS_PER_MS, NS_PER_S
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModuleError
 from engine.strategy.checks import MODULES, Module
 from engine.strategy.layout import (
     BASELINE_ARM,
@@ -194,7 +194,8 @@ def _require_sound(rows: Rows, symbols: Sequence[str], modules: Sequence[Module]
         bad = module.check(flat)
         if bad >= 0:
             values = ", ".join(f"{name}={flat[bad][name]}" for name in module.fields)
-            raise ConfigError(f"module {module.name} refuses {symbols[bad // 2]} in {MODES[bad % 2]} mode: {values}")
+            where = f"{symbols[bad // 2]} in {MODES[bad % 2]} mode"
+            raise ModuleError(f"module {module.name} refuses {where}: {values}", module.name)
 
 
 def _per_arm(records: Rows) -> Rows:

@@ -11,6 +11,7 @@ from engine.strategy.events import BookTop, EventBatch, Instrument, Slice, Trade
 from engine.strategy.fold import Fold
 from engine.strategy.kernels import activity
 from engine.strategy.kernels import fold as kernels
+from engine.strategy.kernels.compile import forget_others
 from engine.strategy.layout import ACTIVE, CAPS, MANUAL, PARAMS
 from engine.strategy.records import Measurement
 from engine.strategy.table import Snapshot
@@ -41,4 +42,5 @@ def warm_up() -> None:
 
 
 if __name__ == "__main__":
+    forget_others()
     warm_up()

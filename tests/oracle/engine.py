@@ -151,6 +151,7 @@ class OracleSymbol:
         self.flow: dict[int, float] = defaultdict(float)
         self.mids: dict[int, float] = {}
         self.trades: list[tuple[int, int]] = []
+        self.trade_prices: list[float] = []
         self.gap_until, self.crossed_run, self.taken = 0, 0, 0
         self.samples: dict[int, tuple[float, list[float]]] = {}
         self.scales = [Moments() for _ in self.horizons]
@@ -192,7 +193,12 @@ class OracleSymbol:
     def _on_trade(
         self, _: int, __: int, ts: int, ident: int, price: float, qty: float, side: float, inferred: float
     ) -> None:
-        if not (0 < price < math.inf and 0 < qty < math.inf and side in (1.0, -1.0)):
+        is_sound = 0 < price < math.inf and 0 < qty < math.inf
+        if side == 0.0 and inferred == 1.0:
+            side = self._inferred_side(price)
+        if is_sound:
+            self.trade_prices.append(price)
+        if not (is_sound and side in (1.0, -1.0)):
             self.counts["refused"] += 1
             return
         if ident >= 0 and self.last_trade_id >= 0:
@@ -211,6 +217,15 @@ class OracleSymbol:
         self._tick.append(value)
         for arm in self.arms:
             arm.on_trade(value, side)
+
+    def _inferred_side(self, price: float) -> float:
+        """Lee and Ready (1991): by the mid, else by the last trade at another price."""
+        mid = 0.5 * (self.quote[0] + self.quote[2]) if self.quote is not None else price
+        moves = [*self.trade_prices, price]
+        before = next((other for other in reversed(moves) if other != price), None)
+        if price != mid:
+            return 1.0 if price > mid else -1.0
+        return 0.0 if before is None else 1.0 if price > before else -1.0
 
     def _on_quote(
         self, _: int, __: int, ts: int, ident: int, bid: float, bid_qty: float, ask: float, ask_qty: float

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import httpx
@@ -60,6 +61,12 @@ class LiveFeed:
     def bytes(self) -> int:
         """Their size, without framing."""
         return sum(inbox.bytes for inbox in self._inboxes)
+
+    def tally(self) -> tuple[dict[str, int], dict[str, int]]:
+        """What it went through by event, and messages that were not used by reason."""
+        counts = self.counts
+        events = {item.name: getattr(counts, item.name) for item in fields(counts) if item.type in (int, "int")}
+        return {"messages": self.messages, **events}, {str(k): n for k, n in (counts.refused + counts.skipped).items()}
 
     def resync(self, symbols: Iterable[str]) -> None:
         """Ask for new snapshots of books that the reader had to forget. Changes that wait for one are left alone,

@@ -5,7 +5,9 @@ unnoticed. Here the cache's folder carries the digest of all kernel sources, so 
 kernel cannot be loaded, and a start does not compile again what was compiled before.
 """
 
+import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,7 +25,31 @@ def sources_digest() -> str:
     return text.hexdigest()[:12]
 
 
-config.CACHE_DIR = str(Path(config.CACHE_DIR or FOLDER / "__pycache__") / f"kernels-{sources_digest()}")
+def cache_folder() -> Path:
+    """Where kernels are kept: NUMBA_CACHE_DIR, beside the sources, or in the user's cache; the first that can be
+    written. Raises OSError if none can."""
+    name = f"kernels-{sources_digest()}"
+    own = [FOLDER / "__pycache__", Path.home() / ".cache" / "graygate"]
+    places = [Path(config.CACHE_DIR)] if config.CACHE_DIR else own
+    for place in places:
+        probe = place / name / "writable"
+        with contextlib.suppress(OSError):
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            return probe.parent
+    tried = ", ".join(map(str, places))
+    raise OSError(f"no place for compiled kernels: {tried} cannot be written; set NUMBA_CACHE_DIR to a folder that can")
+
+
+def forget_others() -> None:
+    """Remove kernels of other versions of the sources from the cache in use."""
+    current = Path(config.CACHE_DIR)
+    for folder in current.parent.glob("kernels-*"):
+        if folder != current:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+config.CACHE_DIR = str(cache_folder())
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -128,11 +128,11 @@ def change_mode(m: Record, rows: Record, j: int, mode: int, reason: int) -> None
 
 @inlined
 def _on_trade(m: Record, rows: Record, event: Record) -> None:
-    value = flow.take_trade(m, event)
-    if value > 0.0:
+    signed = flow.take_trade(m, event)
+    if signed != 0.0:
         for j in range(2):
             arm = m.arms[j]
-            signals.on_trade(arm, rows.modes[j, arm.mode], value, event.c)
+            signals.on_trade(arm, rows.modes[j, arm.mode], abs(signed), 1.0 if signed > 0.0 else -1.0)
 
 
 @inlined

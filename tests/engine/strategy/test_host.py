@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine import metrics
-from engine.adapters.exporter import HostCollector
+from engine.adapters.exporter import HostCollector, Tally
 from engine.errors import ConfigError, RefusedError
 from engine.strategy import host as host_module
 from engine.strategy.checks import MODULES, Module
@@ -293,7 +293,7 @@ def test_exposure_is_the_position_times_the_limit_of_the_mode() -> None:
     host.apply(deployment(SECOND, epoch=4))
     host.folding.memory.market["arms"]["position"][1] = [1, -1]
 
-    collector = HostCollector(host, lambda: 0, lambda: {"update_failed": 0})
+    collector = HostCollector(host, Tally)
     samples = [s for family in collector.collect() if family.name == metrics.PAPER_EXPOSURE for s in family.samples]
     exposure = {(sample.labels["symbol"], sample.labels["arm"]): sample.value for sample in samples}
 

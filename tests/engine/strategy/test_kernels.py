@@ -11,7 +11,7 @@ from engine.clock import NS_PER_MS, NS_PER_S
 from engine.strategy.events import Instrument
 from engine.strategy.kernels import activity
 from engine.strategy.kernels import fold as kernels
-from engine.strategy.layout import BIN_NS, SIGNAL_RING, Z_ROBUST, Z_ROLLING
+from engine.strategy.layout import BIN_NS, EVENT, QUOTE, SIGNAL_RING, TRADE, Z_ROBUST, Z_ROLLING
 from engine.strategy.records import Measurement
 from engine.strategy.state import EMPTY_WINDOW, allocate, begin
 from tests.making_market import NO_CAPS, T0, as_rows, end_of, param_rows, random_events
@@ -174,3 +174,30 @@ def test_a_market_window_is_summarised_as_its_definition_says() -> None:
     trades, quotes, spread, volume = twin.activity_summary(T0, end_ns)
     assert summary[[0, 1, 2, 4]].tolist() == pytest.approx([trades, quotes, spread, volume], rel=1e-9)
     assert trades > 1000
+
+
+@pytest.mark.parametrize(
+    ("quote", "prices", "sides"),
+    [
+        pytest.param(
+            None, [100, 101, 101, 100, 100, 102], [0, 1, 1, -1, -1, 1], id="no quote: the last change of price"
+        ),
+        pytest.param((99, 101), [101, 99, 100.5, 99.5], [1, -1, 1, -1], id="above the mid bought, below it sold"),
+        pytest.param((99, 101), [99, 100, 100, 101, 100, 100], [-1, 1, 1, 1, -1, -1], id="at the mid: the last change"),
+    ],
+)
+def test_a_side_that_the_venue_does_not_give_is_inferred_and_marked(
+    quote: tuple[float, float] | None, prices: list[float], sides: list[int]
+) -> None:
+    rows = [] if quote is None else [(QUOTE, T0 + 1, T0 + 1, 1, quote[0], 1.0, quote[1], 1.0)]
+    rows += [(TRADE, T0 + k, T0 + k, -1, price, 2.0**k, 0.0, 1.0) for k, price in enumerate(prices, start=2)]
+    events = np.array(rows, EVENT)
+
+    folded, twin = fold(events, param_rows()), oracle(events, param_rows())
+
+    known = [side for side in sides if side]
+    assert folded.market["lots"] == round(sum(side * 2.0**k for k, side in enumerate(sides, start=2)) * 1e8)
+    assert folded.market["lots"] == sum(lots for _, lots in twin.trades)
+    assert [int(folded.market["counts"][name]) for name in ("trades", "inferred", "refused")] == [
+        len(known), len(known), len(sides) - len(known)
+    ]  # fmt: skip
