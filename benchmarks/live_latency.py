@@ -44,7 +44,8 @@ from engine.strategy.warm import warm_up
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 RAW_A = Path(__file__).resolve().parents[2] / "shared" / "market" / "raw" / "A_binance_20240808_6inst"
 TICKERS = ("BTCUSDT", "ETHUSDT")
-MEASUREMENT = Measurement(60, 1000, (5_000,))
+MEASUREMENT = Measurement(86_400, 1000, (5_000,))
+"""One window: the sums of the whole run."""
 PEAK_X2 = 11_600.0
 WARM = 5_000
 """Messages at the start that are not counted."""
@@ -131,8 +132,11 @@ def saturated(streams: tuple[str, ...], limit: int) -> dict[str, float]:
     folded = sum("@depth" not in message.stream for message in messages)
     with venue(spec) as port:
         heard, feed, cpu_s = uvloop.run(follow(port, len(messages), depth="depth" in streams, ticking=False))
-    counts = heard.host.folding.memory.market["counts"]
-    seen = int(counts["trades"].sum() + counts["quotes"].sum())
+    market = heard.host.folding.memory.market
+    counts = market["counts"]
+    seen = int(
+        sum(part.sum() for part in (counts["trades"], counts["quotes"], market["tick_trades"], market["tick_quotes"]))
+    )
     wrong = int(sum(counts[name].sum() for name in ("lost", "refused", "duplicates", "crossed")))
     return {"msgs_per_s": len(messages) / cpu_s, "lost": folded - seen + wrong + feed.counts.refused.total()}
 

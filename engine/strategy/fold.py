@@ -15,11 +15,11 @@ from engine.strategy.calendar import Schedule, is_scheduled, schedule_of
 from engine.strategy.events import EventBatch, Instrument, Slice
 from engine.strategy.kernels import activity
 from engine.strategy.kernels import fold as kernels
-from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, EVENT, WINDOW
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, COUNTS, EVENT, WINDOW
 from engine.strategy.mode import MODES, REASONS, Activity, ModeState, Transition, decide, market_is_active
 from engine.strategy.params import StrategyParams
 from engine.strategy.records import Measurement, WindowRecord
-from engine.strategy.state import EMPTY_WINDOW, Memory, Rows, allocate, begin
+from engine.strategy.state import EMPTY_COUNTS, EMPTY_WINDOW, Memory, Rows, allocate, begin
 from engine.strategy.table import Snapshot
 
 BASELINE = "baseline"
@@ -140,29 +140,38 @@ class Fold:
         m = self.memory.market[i]
         end_ns = int(m["now_ns"])
         start_ns = end_ns - self.measurement.window_ns()
-        is_whole = start_ns >= m["begun_ns"]
-        records = [self._record(i, j, m, start_ns, end_ns) for j in ARMS.values()] if is_whole else []
+        records = self._records(i, m, start_ns, end_ns) if start_ns >= m["begun_ns"] else []
         for arm in m["arms"]:
             arm["window"] = EMPTY_WINDOW
             arm["peak_bps"] = arm["equity_bps"]
-        m["counts"] = 0
+        m["counts"] = EMPTY_COUNTS
         m["square_returns"], m["return_count"] = 0.0, 0
         return records
 
-    def _record(self, i: int, j: int, m: Any, start_ns: int, end_ns: int) -> WindowRecord:
-        arm = m["arms"][j]
-        return WindowRecord(
-            symbol=self.symbols[i],
-            arm=(BASELINE, CANARY)[j],
-            window_start_ns=start_ns,
-            window_end_ns=end_ns,
-            fingerprint=None if arm["window"]["is_mixed"] else self.snapshot.fingerprints[j],
-            mode=MODES[arm["mode"]].value,
-            window=np.frombuffer(arm["window"].tobytes(), WINDOW)[0],  # ten times faster than copying the record
-            counts=m["counts"].copy(),
-            mid=mid_of(m),
-            volatility_bps=known(activity.per_minute_bps(m["square_returns"], m["return_count"])),
-        )
+    def _records(self, i: int, m: Any, start_ns: int, end_ns: int) -> list[WindowRecord]:
+        counts = np.frombuffer(m["counts"].tobytes(), COUNTS)[0]
+        mid = mid_of(m)
+        volatility_bps = known(activity.per_minute_bps(float(m["square_returns"]), int(m["return_count"])))
+        return [
+            WindowRecord(
+                symbol=self.symbols[i],
+                arm=(BASELINE, CANARY)[j],
+                window_start_ns=start_ns,
+                window_end_ns=end_ns,
+                fingerprint=None if window["is_mixed"] else self.snapshot.fingerprints[j],
+                mode=MODES[mode].value,
+                window=window,
+                counts=counts,
+                mid=mid,
+                volatility_bps=volatility_bps,
+            )
+            for j, (window, mode) in enumerate(_windows_of(m["arms"]))
+        ]
+
+
+def _windows_of(arms: Any) -> list[tuple[Any, int]]:
+    """A copy of each arm's window, and its mode. By bytes: ten times faster than copying the record."""
+    return [(np.frombuffer(arm["window"].tobytes(), WINDOW)[0], int(arm["mode"])) for arm in arms]
 
 
 def mid_of(m: Any) -> float | None:

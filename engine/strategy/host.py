@@ -111,8 +111,9 @@ class Host:
 
     def _stamped(self, record: WindowRecord) -> WindowRecord:
         stamp = self._stamp if record.window_start_ns >= self._stamp.since_ns else self._stamp_before
-        live = stamp.live[record.symbol] == record.arm
-        return replace(record, rollout_id=stamp.rollout_id, stage=stamp.stage, live=live)
+        record.rollout_id, record.stage = stamp.rollout_id, stamp.stage
+        record.live = stamp.live[record.symbol] == record.arm
+        return record
 
     def live_fingerprints(self) -> dict[str, str]:
         """Fingerprint of the parameters that produce each symbol's live signal, read from the arm itself."""

@@ -14,7 +14,8 @@ BIN_NS = 50 * NS_PER_MS
 """Width of one bin of flow, and of one tick: every bucket and window is a whole number of them."""
 
 RING_BINS = 512
-"""25.6 s of flow."""
+RING_MASK = RING_BINS - 1
+"""25.6 s of flow. A power of two: a time's place in the ring is its bin's number & RING_MASK."""
 
 MAX_AHEAD_NS = 5_000 * NS_PER_MS
 """An event further ahead of the feed's clock is refused: its time cannot be right."""

@@ -46,12 +46,13 @@ class Measurement:
         return np.array([self.window_ns(), self.grid_ms * NS_PER_MS, *self.horizon_steps()], np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WindowRecord:
     """One row: additive sufficient statistics, so that windows merge without the raw events.
 
     `window` and `counts` are records of dtype layout.WINDOW and layout.COUNTS. `fingerprint` is None when
-    the parameters changed inside the window. `stage`, `rollout_id` and `live` hold from the window's start.
+    the parameters changed inside the window. The host stamps `stage`, `rollout_id` and `live`, which hold from
+    the window's start.
     `volatility_bps` is the realised volatility of one-second mid returns, scaled to a minute.
     """
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from engine.strategy.events import Instrument
 from engine.strategy.kernels.activity import start_window
 from engine.strategy.kernels.quality import SAMPLE_COLUMNS
-from engine.strategy.layout import ACTIVE, BOOK_LEVELS, MARKET, QUIET, WINDOW
+from engine.strategy.layout import ACTIVE, BOOK_LEVELS, COUNTS, MARKET, QUIET, WINDOW
 from engine.strategy.records import Measurement
 
 EMPTY_WINDOW = np.zeros(1, WINDOW)[0]
+EMPTY_COUNTS = np.zeros(1, COUNTS)[0]
 
 Rows = NDArray[Any]
 

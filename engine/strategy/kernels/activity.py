@@ -45,7 +45,7 @@ def set_end(a: Record, at_ns: int, market_ns: int) -> None:
 
 
 @inlined
-def on_tick(a: Record, m: Record) -> None:
+def on_tick(a: Record, m: Record, mid: float, spread_bps: float) -> None:
     """Add the tick that ends now: its events and a sample of the book. Returns are taken on whole seconds."""
     if m.now_ns > a.bin_end_ns and a.bin < ACTIVITY_BINS - 1:
         a.bin += 1
@@ -56,8 +56,7 @@ def on_tick(a: Record, m: Record) -> None:
     a.volume_usd[slot] += m.tick_volume_usd
     if not m.has_quote:
         return
-    mid = 0.5 * (m.bid_px + m.ask_px)
-    a.spread_bps[slot] = (m.ask_px - m.bid_px) / mid * 1e4
+    a.spread_bps[slot] = spread_bps
     if m.now_ns % NS_PER_S == 0:
         if a.second_mid > 0.0:
             a.square_returns += math.log(mid / a.second_mid) ** 2
@@ -103,8 +102,22 @@ def winsorised_sum(values: Floats) -> float:
     """Sum with every value cut at the 95 % quantile (nearest rank)."""
     if len(values) == 0:
         return 0.0
-    cap = np.sort(values)[math.ceil(WINSOR_SHARE * len(values)) - 1]
+    cap = _largest(values, len(values) - math.ceil(WINSOR_SHARE * len(values)))
     total = 0.0
     for value in values:
         total += min(value, cap)
     return total
+
+
+@kernel
+def _largest(values: Floats, rank: int) -> float:
+    """The value that `rank` others are not smaller than: 0 is the largest."""
+    top = np.full(rank + 1, -math.inf)
+    for value in values:
+        if value > top[rank]:
+            place = rank
+            while place > 0 and value > top[place - 1]:
+                top[place] = top[place - 1]
+                place -= 1
+            top[place] = value
+    return top[rank]

@@ -11,7 +11,7 @@ from engine.strategy.kernels.arrays import Floats, Record
 from engine.strategy.kernels.book import APPLIED, REFUSED, UNUSABLE, apply_depth, clear_book
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.numerics import order_flow
-from engine.strategy.layout import BIN_NS, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS
+from engine.strategy.layout import BIN_NS, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS, RING_MASK
 
 MAX_CROSSED_RUN = 5
 """Crossed quotes in a row after which the last good one is forgotten: the next only sets the state."""
@@ -29,15 +29,21 @@ def is_timely(m: Record, ts_ns: int) -> bool:
 @inlined
 def bin_at(m: Record, ts_ns: int) -> int:
     """Return the bin of a time, moving the ring forward to it; -1 if it is older than the ring."""
-    index = ts_ns // BIN_NS
+    if 0 <= ts_ns - m.newest_bin * BIN_NS < BIN_NS:
+        return m.newest_bin & RING_MASK
+    return _other_bin_at(m, ts_ns // BIN_NS)
+
+
+@kernel
+def _other_bin_at(m: Record, index: int) -> int:
     if index > m.newest_bin:
-        mid = m.mid[m.newest_bin % RING_BINS]
+        mid = m.mid[m.newest_bin & RING_MASK]
         for new in range(max(m.newest_bin + 1, index - RING_BINS + 1), index + 1):
-            _clear_bin(m, new % RING_BINS, mid)
+            _clear_bin(m, new & RING_MASK, mid)
         m.newest_bin = index
     elif index <= m.newest_bin - RING_BINS:
         return -1
-    return index % RING_BINS
+    return index & RING_MASK
 
 
 @kernel
@@ -63,7 +69,7 @@ def flow_between(m: Record, from_ns: int, to_ns: int) -> float:
     """Order flow at the best quotes over from_ns <= t < to_ns, base units; both on bin edges."""
     total = 0.0
     for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
-        total += m.flow[index % RING_BINS]
+        total += m.flow[index & RING_MASK]
     return total
 
 
@@ -72,7 +78,7 @@ def level_flow_between(m: Record, level: int, from_ns: int, to_ns: int) -> float
     """Order flow at one rank of the book over from_ns <= t < to_ns, base units."""
     total = 0.0
     for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
-        total += m.level_flow[index % RING_BINS, level]
+        total += m.level_flow[index & RING_MASK, level]
     return total
 
 
@@ -84,9 +90,9 @@ def mean_depth(m: Record, levels: int, from_ns: int, to_ns: int) -> float:
     """
     total, count = 0.0, 0
     for index in range(first_bin(m, from_ns), min(to_ns // BIN_NS, m.newest_bin + 1)):
-        count += m.depth_updates[index % RING_BINS]
+        count += m.depth_updates[index & RING_MASK]
         for level in range(levels):
-            total += m.level_depth[index % RING_BINS, level]
+            total += m.level_depth[index & RING_MASK, level]
     return total / (2.0 * levels * count) if count else math.nan
 
 
@@ -96,7 +102,7 @@ def mid_at(m: Record, end_ns: int) -> float:
     index = end_ns // BIN_NS - 1
     if index <= m.newest_bin - RING_BINS:
         return math.nan
-    mid = m.mid[min(index, m.newest_bin) % RING_BINS]
+    mid = m.mid[min(index, m.newest_bin) & RING_MASK]
     return mid if mid > 0.0 else math.nan
 
 
@@ -105,7 +111,7 @@ def lots_at(m: Record, end_ns: int) -> int:
     """Cumulative volume delta of all trades before a bin edge, in lots."""
     later = 0
     for index in range(first_bin(m, end_ns), m.newest_bin + 1):
-        later += m.delta[index % RING_BINS]
+        later += m.delta[index & RING_MASK]
     return m.lots - later
 
 
@@ -177,7 +183,6 @@ def take_trade(m: Record, event: Record) -> float:
             m.counts.gaps += 1
             m.gap_count += 1
     m.last_trade_id = max(m.last_trade_id, event.id)
-    m.counts.trades += 1
     m.counts.inferred += event.d == 1.0
     if price != m.trade_px:
         m.tick_side = 1.0 if price > m.trade_px else -1.0
@@ -214,7 +219,6 @@ def take_quote(m: Record, event: Record) -> bool:
             m.has_quote = 0
         return False
     m.crossed_quotes = 0
-    m.counts.quotes += 1
     m.tick_quotes += 1
     m.counts.late += event.ts_ns < m.taken_ns
     slot = bin_at(m, event.ts_ns)

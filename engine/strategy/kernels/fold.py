@@ -147,10 +147,14 @@ def _on_quote(m: Record, rows: Record, event: Record) -> None:
 def _sample_activity(m: Record) -> bool:
     """Sample the tick that ends now; return whether a market window of an arm ends with it."""
     is_due = False
+    mid = 0.5 * (m.bid_px + m.ask_px)
+    spread_bps = (m.ask_px - m.bid_px) / mid * 1e4
     for j in range(2):
         arm = m.arms[j]
-        activity.on_tick(arm.activity, m)
+        activity.on_tick(arm.activity, m, mid, spread_bps)
         is_due = is_due or m.now_ns == arm.activity.end_ns
+    m.counts.trades += m.tick_trades
+    m.counts.quotes += m.tick_quotes
     m.tick_trades = m.tick_quotes = 0
     m.tick_volume_usd = 0.0
     return is_due
