@@ -70,23 +70,25 @@ async def follow(port: int, expected: int, starts_ns: int, *, throttle: bool) ->
     published: dict[str, dict[int, tuple[float, float]]] = {symbol: {} for symbol in heard.host.symbols}
     gc.collect()
     gc.freeze()
-    running = asyncio.ensure_future(feed.run(heard.hear, stop))
+    running, now_ns = asyncio.ensure_future(feed.run(heard.hear, stop)), 0
     while feed.messages < expected and not running.done():
         if heard.messages:
-            heard.tick(clock.now_ns())
-            _collect(heard.host, published)
+            now_ns = clock.now_ns()
+            heard.tick(now_ns)
         feed.coalesce_ns = heard.host.coalesce_ns()
-        await asyncio.sleep(TICK_NS / NS_PER_S)
+        await asyncio.sleep((TICK_NS - now_ns % TICK_NS) / NS_PER_S)
     cpu_s = time.process_time() - heard.began_s
+    _collect(heard.host, published)
     stop.set()
     await running
     return heard, feed, cpu_s, published
 
 
 def _collect(host: Host, published: dict[str, dict[int, tuple[float, float]]]) -> None:
+    """Note every signal that is still in the ring."""
     for symbol, record in zip(host.symbols, host.folding.memory.market, strict=True):
         arm = record["arms"][0]
-        for number in range(max(0, int(arm["signal_count"]) - 4), int(arm["signal_count"])):
+        for number in range(max(0, int(arm["signal_count"]) - SIGNAL_RING), int(arm["signal_count"])):
             row = arm["published"][number % SIGNAL_RING]
             published[symbol][int(row["bucket_end_ns"])] = (float(row["z_ofi"]), float(row["z_cvd"]))
 

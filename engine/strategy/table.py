@@ -7,7 +7,7 @@ refused leaves the old snapshot as it was, and readers see one snapshot or the o
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,11 @@ class Snapshot:
     versions: NDArray[np.int64]
     fingerprints: tuple[str, str]
     params: tuple[StrategyParams, StrategyParams]
+    rows: Rows = field(init=False)
+    """The same memory as `table`, dtype ROWS, shape (n_symbols,)."""
 
-    @property
-    def rows(self) -> Rows:
-        """The same memory as `table`, dtype ROWS, shape (n_symbols,)."""
-        return self.table.reshape(-1).view(ROWS)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.table.reshape(-1).view(ROWS))
 
 
 def alpha_of_half_life(steps: float) -> float:

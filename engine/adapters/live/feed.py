@@ -26,7 +26,8 @@ class LiveFeed:
     """Listens to a `LiveSpec`. `dice` spreads waits; `tap` is given every accepted message, as a recorder needs it.
 
     `coalesce_ns` may be set at any time: where it is positive, the feed reads all that waits, hands it over,
-    and does not look again for that long. What comes meanwhile waits in the sockets: delayed, never dropped.
+    and does not look again before the next multiple of it. What comes meanwhile waits in the sockets: delayed,
+    never dropped.
     Raises InputError where an instrument cannot be asked for.
     """
 
@@ -149,7 +150,8 @@ class LiveFeed:
         return streams
 
     def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look away for `coalesce_ns`, unless this turn brought so much that more may wait in the sockets."""
+        """Look away until the next multiple of `coalesce_ns`, when whoever ticks is awake anyway; but not if this
+        turn brought so much that more may wait in the sockets."""
         before, self._handed_over = self._handed_over, self.bytes
         if self._is_paused or self._handed_over - before >= FULL_TURN:
             return
@@ -158,7 +160,8 @@ class LiveFeed:
         for link in self._links:
             for connection in link.open:
                 connection.pause()
-        loop.call_later(self.coalesce_ns / NS_PER_S, self._resume)
+        left_ns = self.coalesce_ns - self._clock.now_ns() % self.coalesce_ns
+        loop.call_later(left_ns / NS_PER_S, self._resume)
 
     def _resume(self) -> None:
         self._is_paused = False
