@@ -75,7 +75,7 @@ class LiveFeed:
         if self._turn is None or self._turn.arrival_ns:
             return
         for symbol in symbols:
-            self._books[symbol].resync()
+            self._books[symbol].resync(self._clock.mono_ns())
 
     async def run(self, on_batches: OnBatches, stop: asyncio.Event) -> None:
         """Call `on_batches` with what arrived, at most once a loop turn, until `stop` is set.

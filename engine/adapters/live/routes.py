@@ -19,12 +19,15 @@ from engine.adapters.live.wire import (
     Refused,
     Trade,
 )
-from engine.clock import NS_PER_MS
+from engine.clock import NS_PER_MS, NS_PER_S
 from engine.strategy.events import BUYER, SELLER, Levels
 from engine.strategy.layout import QUOTE, TRADE
 from engine.strategy.sync import Apply, DepthSync, Lost, SequenceRule
 
 BUY, SELL = float(BUYER), float(SELLER)
+
+RESYNC_EVERY_NS = 10 * NS_PER_S
+"""A book is not started over more often than this."""
 
 
 class Route(Protocol):
@@ -113,6 +116,7 @@ class DepthRoute:
         self._rows = rows
         self._reader = reader
         self._request = request
+        self._resynced_ns = -RESYNC_EVERY_NS
         self._decode = msgspec.json.Decoder(Message[DepthUpdate], strict=False).decode
         self._decode_snapshot = msgspec.json.Decoder(DepthSnapshot, strict=False).decode
 
@@ -130,16 +134,21 @@ class DepthRoute:
         """Take a REST answer. Raises msgspec.DecodeError. Whether it was new enough, `sync.needs_snapshot` says."""
         snapshot = self._decode_snapshot(body)
         bids, levels = self._reader.read(snapshot.bids, snapshot.asks)
-        changes = Changes(snapshot.T * NS_PER_MS, snapshot.lastUpdateId, bids, levels)
+        # A snapshot makes no flow, so its own time says nothing: it counts from when it came.
+        changes = Changes(arrival_ns, snapshot.lastUpdateId, bids, levels)
         self._carry_out(self.sync.on_snapshot(snapshot.lastUpdateId, changes), arrival_ns)
 
     def on_disconnect(self) -> None:
         """Forget the book; the connection announces the gap for all streams of the symbol at once."""
         self.sync.on_disconnect()
 
-    def resync(self) -> None:
-        """Start the book over from a new snapshot, unless it waits for one already."""
-        if not self.sync.needs_snapshot:
+    def resync(self, now_ns: int) -> None:
+        """Start the book over from a new snapshot, unless it waits for one already or was started over just now.
+
+        `now_ns` is monotonic. Who asks too often is banned by the venue.
+        """
+        if not self.sync.needs_snapshot and now_ns - self._resynced_ns >= RESYNC_EVERY_NS:
+            self._resynced_ns = now_ns
             self.sync.on_disconnect()
             self._request(self)
 

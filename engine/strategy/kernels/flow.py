@@ -11,7 +11,7 @@ from engine.strategy.kernels.arrays import Floats, Record
 from engine.strategy.kernels.book import APPLIED, REFUSED, UNUSABLE, apply_depth, clear_book
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.numerics import order_flow
-from engine.strategy.layout import BIN_NS, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS, RING_MASK
+from engine.strategy.layout import BIN_NS, DEPTH, MAX_AHEAD_NS, MAX_LEVELS, RING_BINS, RING_MASK
 
 MAX_CROSSED_RUN = 5
 """Crossed quotes in a row after which the last good one is forgotten: the next only sets the state."""
@@ -24,6 +24,14 @@ MAX_BEHIND_NS = 60 * NS_PER_S
 def is_timely(m: Record, ts_ns: int) -> bool:
     """Whether an event's time can be right."""
     return m.now_ns - MAX_BEHIND_NS <= ts_ns <= m.now_ns + BIN_NS + MAX_AHEAD_NS
+
+
+@kernel
+def refuse(m: Record, event: Record) -> None:
+    """Count an event that may not be used. A book that lacks a change is wrong: it is forgotten."""
+    m.counts.refused += 1
+    if event.kind == DEPTH:
+        clear_book(m)
 
 
 @inlined

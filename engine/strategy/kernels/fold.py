@@ -66,7 +66,7 @@ def _fold_arrivals(
         k += 1
         m.last_event_ns = max(m.last_event_ns, event.arrival_ns)
         if not flow.is_timely(m, event.ts_ns):
-            m.counts.refused += 1
+            flow.refuse(m, event)
         elif event.kind == QUOTE:
             _on_quote(m, p, event)
         elif event.kind == TRADE:
@@ -76,7 +76,7 @@ def _fold_arrivals(
         elif event.kind == GAP:
             flow.on_gap(m, event.ts_ns)
         else:
-            m.counts.refused += 1
+            flow.refuse(m, event)
     return k
 
 
