@@ -152,7 +152,7 @@ class OracleSymbol:
         self.mids: dict[int, float] = {}
         self.trades: list[tuple[int, int]] = []
         self.trade_prices: list[float] = []
-        self.gap_until, self.crossed_run, self.taken = 0, 0, 0
+        self.gap_until, self.crossed_run, self.taken, self.heard = 0, 0, 0, 0
         self.samples: dict[int, tuple[float, list[float]]] = {}
         self.scales = [Moments() for _ in self.horizons]
         self.windows: list[Any] = []
@@ -175,8 +175,13 @@ class OracleSymbol:
             self.now = edge
             self._on_tick()
 
+    def _is_stale(self) -> bool:
+        """Nothing heard for a minute."""
+        return self.now - self.heard > MINUTE
+
     def _on_event(self, event: tuple[Any, ...]) -> None:
-        kind, _, ts, _, *_ = event
+        kind, arrival, ts, _, *_ = event
+        self.heard = max(self.heard, arrival)
         if not self.now - 60 * SECOND <= ts <= self.now + BIN_NS + 5 * SECOND or kind not in (TRADE, QUOTE, GAP):
             self.counts["refused"] += 1
         elif kind == TRADE:
@@ -273,6 +278,8 @@ class OracleSymbol:
         for arm in self.arms:
             arm.active_ticks += arm.mode == ACTIVE
             self._take_buckets(arm)
+            if self._is_stale():
+                arm.cvd_z = NAN
             arm.want(arm.direction(), self.now)
         if self.quote is not None and self.now % self.grid_ns == 0:
             self._sample(self.now // self.grid_ns, 0.5 * (self.quote[0] + self.quote[2]))
@@ -294,7 +301,7 @@ class OracleSymbol:
             x = signed_sqrt(value) if p["signed_sqrt"] else value
             after = self.mid_at(end)
             arm.ofi_z = NAN
-            if start >= self.gap_until:
+            if start >= self.gap_until and not self._is_stale():
                 arm.ofi_z = arm.ofi.next(x, p["ofi_z"], p["ofi_z_alpha"], p["ofi_z_window"], p["ofi_z_floor"])
                 before = self.mid_at(start)
                 if end % window == 0 and not math.isnan(before + after):

@@ -169,6 +169,8 @@ def _finish_tick(m: Record, rows: Record, measurement: Ints, samples: Floats, fl
         arm.ticks_in_mode[arm.mode] += 1
         arm.window.active_ticks += arm.mode == ACTIVE
         signals.take_buckets(m, arm, p, m.now_ns, flows)
+        if signals.is_stale(m):
+            arm.cvd_z = math.nan
         arm.strength = signals.fuse(arm.ofi_z, arm.cvd_z, p)
         if m.now_ns >= arm.next_flush_ns:
             arm.exported_ofi_z, arm.exported_cvd_z = arm.ofi_z, arm.cvd_z

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from engine.clock import NS_PER_S
 from engine.strategy.kernels.arrays import Floats, Record
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.kernels.flow import flow_between, level_flow_between, lots_at, mean_depth, mid_at
@@ -16,6 +17,9 @@ from engine.strategy.layout import FORM_BEST, FORM_INTEGRATED, MAX_LEVELS, SIGNA
 
 MIN_OFI_BUCKETS = 20
 MIN_CVD_TRADES = 50
+
+STALE_NS = 60 * NS_PER_S
+"""A symbol of which nothing is heard for longer has no signals."""
 
 
 @inlined
@@ -34,6 +38,12 @@ def on_trade(arm: Record, p: Record, value: float, aggressor: float) -> None:
     arm.cvd_ema += p.ema_alpha * (kept * aggressor - arm.cvd_ema)
     x = signed_sqrt(arm.cvd_ema) if p.cvd_signed_sqrt else arm.cvd_ema
     arm.cvd_z = next_z(arm.cvd, x, p.cvd_z, p.cvd_z_alpha, p.cvd_z_window, p.cvd_z_floor, MIN_CVD_TRADES)
+
+
+@inlined
+def is_stale(m: Record) -> bool:
+    """Whether nothing has been heard of a symbol for so long that silence cannot be taken for calm."""
+    return m.now_ns - m.last_event_ns > STALE_NS
 
 
 @kernel
@@ -65,7 +75,7 @@ def _take_bucket(m: Record, arm: Record, p: Record, end_ns: int, clock_ns: int, 
     start_ns = end_ns - p.window_ns
     value = order_flow_signal(m, arm, p, start_ns, end_ns, flows)
     arm.ofi_value = value
-    if math.isnan(value) or start_ns < m.gap_until_ns:
+    if math.isnan(value) or start_ns < m.gap_until_ns or is_stale(m):
         arm.ofi_z = math.nan  # what was not heard whole is compared with nothing, and nothing with it
     else:
         x = signed_sqrt(value) if p.signed_sqrt else value

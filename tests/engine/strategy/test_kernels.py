@@ -201,3 +201,24 @@ def test_a_side_that_the_venue_does_not_give_is_inferred_and_marked(
     assert [int(folded.market["counts"][name]) for name in ("trades", "inferred", "refused")] == [
         len(known), len(known), len(sides) - len(known)
     ]  # fmt: skip
+
+
+def test_a_symbol_of_which_nothing_is_heard_for_a_minute_has_no_signals_until_it_is_heard_again() -> None:
+    first, second = random_events(4, seconds=20, messy=False), random_events(6, seconds=20, messy=False)
+    for name in ("arrival_ns", "ts_ns"):
+        second[name] += 100 * NS_PER_S
+    second["id"] += int(first["id"].max())
+    events = np.concatenate([first, second])
+
+    folded, twin = fold(events, param_rows()), oracle(events, param_rows())
+
+    rows = folded.published[1]
+    assert repr([row[0] for row in rows]) == repr([row[0] for row in twin.arms[1].published])
+    for mine, theirs in zip(rows, twin.arms[1].published, strict=True):
+        assert mine[2:] == pytest.approx(theirs[2:], rel=1e-9, abs=1e-9, nan_ok=True)
+    silent = [row for row in rows if T0 + 82 * NS_PER_S < row[0] <= T0 + 99 * NS_PER_S]
+    calm = [row for row in rows if T0 + 30 * NS_PER_S < row[0] <= T0 + 78 * NS_PER_S]
+    assert silent
+    assert all(np.isnan(row[3]) and np.isnan(row[4]) for row in silent)
+    assert not any(np.isnan(row[3]) or np.isnan(row[4]) for row in calm)
+    assert not np.isnan(rows[-1][3])
