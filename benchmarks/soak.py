@@ -8,8 +8,9 @@ candidate in shadow. `rss_growth_mb` is resident memory at the end less that at 
 z-score sums of the last twelfth and those of a host that heard only the last third, and
 `replay_equal` whether a second run of everything, cut into other slices, gave the same rows.
 
-Then the service itself, as a process, for `--real-minutes` of real time: `real_rss_growth_mb` likewise,
-`real_lost`, and `real_replay_equal`: its rows against those of a fold of the same market at full speed.
+Then the service itself, as a process, for `--real-minutes` of real time, the candidate put in shadow through its
+control socket: `real_rss_growth_mb` likewise, `real_lost`, and `real_replay_equal`: whether its rows are, first to
+last, those of a fold of the same market at full speed.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,17 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def in_shadow() -> Deployment:
+    """The shipped candidate, live nowhere."""
+    candidate = load_release(CONFIG / "production_full.yaml", {}, {})
+    return Deployment("soak", "shadow", 1, candidate.fingerprint, canonical_json(candidate.params), ())
+
+
 def host_of(market: SimulatedMarket) -> Host:
     """A host on the shipped baseline, the shipped candidate in shadow."""
-    stable, candidate = (load_release(CONFIG / f"{name}.yaml", {}, {}) for name in ("baseline", "production_full"))
+    stable = load_release(CONFIG / "baseline.yaml", {}, {})
     host = Host(market.instruments(), MEASUREMENT, stable.params, load_caps())
-    host.apply(Deployment("soak", "shadow", 1, candidate.fingerprint, canonical_json(candidate.params), ()))
+    host.apply(in_shadow())
     return host
 
 
@@ -155,11 +162,10 @@ def real(minutes: float) -> dict[str, Any]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
-    replay = _plain_replay(minutes)
     return {
         "real_minutes": minutes, "real_rss_mb": round(rss_mb[-1], 1), "real_rss_growth_mb": round(growth(rss_mb), 2),
         "real_lost": sum(row[name] for row in rows for name in LOST), "real_windows": len(rows),
-        "real_replay_equal": rows == replay[: len(rows)] and len(rows) > 0,
+        "real_replay_equal": len(rows) > 0 and rows == _plain_replay(minutes),
     }  # fmt: skip
 
 
@@ -170,6 +176,7 @@ def _follow(state_dir: Path, minutes: float) -> tuple[list[dict[str, Any]], list
     client = ServiceClient(state_dir, SystemClock())
     door = ControlClient(state_dir / "control.sock")
     end_ns = START_NS + round(minutes * 60) * NS_PER_S
+    door.call("apply", **asdict(in_shadow()))
     door.call("play", until_ns=end_ns)
     rows: list[dict[str, Any]] = []
     rss_mb: list[float] = []
@@ -185,8 +192,9 @@ def _follow(state_dir: Path, minutes: float) -> tuple[list[dict[str, Any]], list
 
 
 def _plain_replay(minutes: float) -> list[dict[str, Any]]:
+    """Rows of the same market folded in this process, as they look after a way through JSON."""
     market = SimulatedMarket(SEED, TICKERS, START_NS, minutes * 60)
-    host = Host(market.instruments(), MEASUREMENT, load_release(CONFIG / "baseline.yaml", {}, {}).params, load_caps())
+    host = host_of(market)
     rows = [record.to_row(MEASUREMENT) for piece in market.slices(NS_PER_S) for record in host.consume(piece)]
     loaded: list[dict[str, Any]] = json.loads(json.dumps(rows))
     return loaded

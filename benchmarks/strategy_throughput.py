@@ -10,6 +10,8 @@ as long over that of the stream; `rss_1x_mb` and `rss_mb` are the most memory th
 
 We do more than the peers: both arms with z-scores, fusion, paper trading and quality, where they add up order flow
 and volume delta. What they do and we do not is a matching engine, part of any of their backtests.
+Depth is not in it on any side: the streams hold trades and best quotes, so order flow is that of the best prices,
+and nothing here says what a book costs.
 Our slices are folded fresh from the processor's cache, hftbacktest reads 80 MB in order: at most 3 ns an event.
 """
 

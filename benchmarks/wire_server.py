@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import mmap
-import re
 import struct
 import subprocess
 import sys
@@ -32,14 +31,12 @@ from picows import (
     ws_create_server,
 )
 
-from benchmarks.wire_tape import Instrument, Tape, TapeBook, WireMessage, WireSpec, open_tape
+from benchmarks.wire_tape import Instrument, Tape, TapeBook, WireMessage, WireSpec, open_tape, retimed
 from engine.clock import NS_PER_MS, NS_PER_S, SystemClock
 
 CHUNK = 64 * 1024
 SOONER_NS = NS_PER_MS
 """A sleep ends about a millisecond late; shorter waits are spun."""
-
-_TIMES = re.compile(rb'"([ET])":(\d{13})')
 
 
 class Client(WSListener):
@@ -104,6 +101,7 @@ class WireServer:
         self.connections = 0
         self.snapshots_served: list[Instrument] = []
         self.port = 0
+        self.times_asked = 0
         self._tape = tape
         self._spec = spec
         self._enough = asyncio.Event()
@@ -132,12 +130,14 @@ class WireServer:
         self.clients.discard(client)
 
     def answer(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        """A websocket client, or the snapshot that was asked for."""
+        """A websocket client, or the snapshot or the time that was asked for."""
         url = urlsplit(request.path.decode())
         market = url.path.split("/")[1]
         query = parse_qs(url.query)
         if "streams" in query:
             return Client(self, market, frozenset(query["streams"][0].split("/")))
+        if url.path.endswith("/time"):
+            return self._tell_time()
         instrument = (market, query.get("symbol", [""])[0])
         if not url.path.endswith("/depth") or instrument not in self._books:
             return _answer(HTTPStatus.NOT_FOUND, b"")
@@ -161,15 +161,27 @@ class WireServer:
                 await self._enough.wait() if place != faults.stall else await self._stall()
             if self._spec.speed or self._spec.rate:
                 await self._wait_until(start_ns + self._due_ns(place, message.at_ns - first_ns))
-            if place >= lost_until and place not in faults.drop:
+            if place >= lost_until and place not in faults.drop and not self._is_muted(place, message.stream):
                 for text in faults.inject.get(place, ()):
                     self._send(message, text.encode())
                 for _ in range(2 if place in faults.duplicate else 1):
-                    self._send(message, self._retimed(message.text))
+                    self._send(message, retimed(message.text, self._now_ns()) if self._spec.retime else message.text)
                     self.sent.append(message)
                 await self._give_way(place)
         self._flush()
         self.place = len(messages)
+
+    def _now_ns(self) -> int:
+        return self._clock.now_ns() + round(self._spec.skew_s * NS_PER_S)
+
+    def _tell_time(self) -> WSUpgradeResponseWithListener:
+        self.times_asked += 1
+        if self.times_asked <= self._spec.faults.time_failures:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, b"")
+        return _answer(HTTPStatus.OK, b'{"serverTime":%d}' % (self._now_ns() // NS_PER_MS))
+
+    def _is_muted(self, place: int, stream: str) -> bool:
+        return self.connections <= self._spec.clients and place >= self._spec.faults.mute.get(stream, place + 1)
 
     def _due_ns(self, place: int, since_first_ns: int) -> int:
         return round(place * NS_PER_S / self._spec.rate if self._spec.rate else since_first_ns / self._spec.speed)
@@ -215,15 +227,6 @@ class WireServer:
         for client in list(self.clients):
             await client.gone.wait()
         await self._enough.wait()
-
-    def _retimed(self, text: bytes) -> bytes:
-        if not self._spec.retime:
-            return text
-        times = dict(_TIMES.findall(text))
-        now_ms = self._clock.now_ns() // NS_PER_MS
-        lag_ms = int(times[b"E"]) - int(times[b"T"]) if len(times) == 2 else 0
-        stamped = {b"E": now_ms, b"T": now_ms - lag_ms}
-        return _TIMES.sub(lambda found: b'"%b":%d' % (found[1], stamped[found[1]]), text)
 
 
 def _answer(status: HTTPStatus, body: bytes) -> WSUpgradeResponseWithListener:

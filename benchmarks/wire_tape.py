@@ -3,15 +3,20 @@
 import gzip
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from engine.clock import NS_PER_MS
 
 START_NS = 1_735_689_600_000_000_000
 """Receive time of the first made-up message: 2025-01-01T00:00:00Z."""
 
 MESSAGE_NS = 1_250_000
 """Distance of made-up messages: 800 a second, the mean of set A."""
+
+_TIMES = re.compile(rb'"([ET])":(\d{13})')
 
 Instrument = tuple[str, str]
 """Market (`spot`, `usdm`, `cm`) and ticker."""
@@ -32,7 +37,8 @@ class Faults:
 
     `disconnect`: all clients are thrown out before it, and `lose` messages pass before they may return.
     `drop`: not sent. `duplicate`: sent twice. `inject`: these texts are sent before it. `stall`: silence from
-    there until every client has connected again.
+    there until every client has connected again. `mute`: nothing of a stream is sent from that message on, until a
+    client has connected again. `time_failures`: so many requests for the time are refused before one is answered.
     """
 
     disconnect: tuple[int, ...] = ()
@@ -41,6 +47,8 @@ class Faults:
     duplicate: tuple[int, ...] = ()
     inject: dict[int, list[str]] = field(default_factory=dict)
     stall: int | None = None
+    mute: dict[str, int] = field(default_factory=dict)
+    time_failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class WireSpec:
 
     `folder`: raw captures, or None for a made-up tape of `limit` messages. `speed`: times the recorded pace, 0 for
     as fast as the clients read; `rate`: messages a second instead. `clients`: connections to wait for before the
-    start and after a disconnect. `retime`: E becomes the time of sending, T keeps its distance. `send_log`: file that
+    start and after a disconnect. `retime`: E becomes the time of sending, T keeps its distance. `skew_s`: how far the
+    venue's clock, which retimes and answers requests for the time, is ahead of this machine's. `send_log`: file that
     gets the time of each sending, int64 ns of SystemClock.mono_ns, in the order in which one client receives.
     """
 
@@ -62,6 +71,7 @@ class WireSpec:
     rate: float = 0.0
     clients: int = 1
     retime: bool = False
+    skew_s: float = 0.0
     send_log: str | None = None
     faults: Faults = field(default_factory=Faults)
 
@@ -106,6 +116,15 @@ def make_tape(count: int, seed: int, instruments: tuple[Instrument, ...] = (("us
         stream, text = makers[instrument].message(("bookTicker", "trade", "bookTicker", "depth")[number % 4], number)
         messages.append(WireMessage(START_NS + number * MESSAGE_NS, instrument, stream, text))
     return Tape(messages, snapshots)
+
+
+def retimed(text: bytes, now_ns: int) -> bytes:
+    """A message whose E is the given time; T, if it has one, keeps its distance."""
+    times = dict(_TIMES.findall(text))
+    now_ms = now_ns // NS_PER_MS
+    lag_ms = int(times[b"E"]) - int(times[b"T"]) if len(times) == 2 else 0
+    stamped = {b"E": now_ms, b"T": now_ms - lag_ms}
+    return _TIMES.sub(lambda found: b'"%b":%d' % (found[1], stamped[found[1]]), text)
 
 
 def open_tape(spec: WireSpec) -> Tape:

@@ -2,7 +2,7 @@
 
 Started with one JSON file that says everything: `python -m engine.serve SPEC.json`.
 It boots to baseline. SIGTERM drains: what was received is folded, windows nobody has
-collected yet are written down, then it exits.
+collected yet are written down, then it exits. Where the market fails, they are written down as well.
 """
 
 import asyncio
@@ -83,6 +83,11 @@ async def run(spec: ServiceSpec) -> None:
     warm_up()
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked through again and again
+    await serve(runtime, market, state_dir, stop)
+
+
+async def serve(runtime: Runtime, market: Coroutine[Any, Any, None], state_dir: Path, stop: asyncio.Event) -> None:
+    """Open the doors and let the market in, until `stop`. What the market raises is raised once all is put away."""
     door = await serve_control(bind_socket(state_dir / "control.sock"), runtime.commands())
     config = uvicorn.Config(make_app(runtime), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     http = uvicorn.Server(config)
@@ -90,20 +95,29 @@ async def run(spec: ServiceSpec) -> None:
     listener = config.bind_socket()
     (state_dir / "http_port").write_text(str(listener.getsockname()[1]))
     serving, playing = asyncio.ensure_future(http._serve([listener])), asyncio.ensure_future(market)
+    try:
+        await _until_stopped(playing, stop, is_live=runtime.live is not None)
+    finally:
+        http.should_exit = True
+        await asyncio.wait([serving])
+        door.close()
+        runtime.log.write_undelivered()
+        (state_dir / "control.sock").unlink(missing_ok=True)
+    serving.result()
+
+
+async def _until_stopped(playing: asyncio.Future[None], stop: asyncio.Event, *, is_live: bool) -> None:
+    """Wait for `stop`. A market that is played ends there; a live one first hands over what it has received."""
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([stopping, playing], return_when=asyncio.FIRST_COMPLETED)
     if playing.done():
+        stopping.cancel()
         playing.result()
     await stop.wait()
-    if spec.feed is not None:
+    if not is_live:
         playing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await playing
-    http.should_exit = True
-    await serving
-    door.close()
-    runtime.log.write_undelivered()
-    (state_dir / "control.sock").unlink(missing_ok=True)
 
 
 def main() -> int:

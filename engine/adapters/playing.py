@@ -41,12 +41,12 @@ def _step_ns(speed: float) -> int:
 
 
 async def listen(runtime: Runtime, feed: LiveFeed, clock: Clock, stop: asyncio.Event) -> None:
-    """Fold a live market: events as they arrive, and a tick every 50 ms for symbols that are silent."""
+    """Fold a live market: events as they arrive, and a tick every 50 ms of the feed's time for silent symbols."""
 
     def hear(batches: Mapping[str, EventBatch]) -> None:
         runtime.hear(batches)
 
-    ticking = asyncio.ensure_future(_tick(runtime, feed, clock))
+    ticking = asyncio.ensure_future(_tick(runtime, feed))
     running = asyncio.ensure_future(feed.run(hear, stop))
     try:
         await asyncio.wait([ticking, running], return_when=asyncio.FIRST_COMPLETED)
@@ -57,10 +57,11 @@ async def listen(runtime: Runtime, feed: LiveFeed, clock: Clock, stop: asyncio.E
         ticking.cancel()
 
 
-async def _tick(runtime: Runtime, feed: LiveFeed, clock: Clock) -> None:
-    """Close what ends, on every tick of the wall clock; let the feed gather events while all symbols allow it."""
+async def _tick(runtime: Runtime, feed: LiveFeed) -> None:
+    """Close what ends, on every tick of the feed's time; let the feed gather events while all symbols allow it."""
+    await feed.timed.wait()
     while True:
-        now_ns = clock.now_ns()
+        now_ns = feed.now_ns()
         runtime.tick(now_ns // TICK_NS * TICK_NS)
         feed.coalesce_ns = runtime.host.coalesce_ns()
         feed.resync(runtime.host.lost_books())

@@ -31,6 +31,9 @@ CONTRACT_USD = {"BTCUSD_PERP": 100.0}
 DEFAULT_CONTRACT_USD = 10.0
 """Face value of Binance's inverse contracts: 100 USD for BTC, 10 USD for the rest."""
 
+MAX_DIGITS = 8
+"""Decimals of a quantity on any Binance market."""
+
 NUMERIC = {
     **dict.fromkeys(("ts_ns", "recv_ns", "trade_ts_ns", "tx_ts_ns"), pa.int64()),
     **dict.fromkeys(("price", "qty", "bid_px", "bid_qty", "ask_px", "ask_qty"), pa.float64()),
@@ -63,7 +66,7 @@ class RecordedMarket:
 
     def instruments(self) -> list[Instrument]:
         """Instruments in the recording that have both trades and quotes, by name."""
-        return [_instrument(symbol) for symbol in self._batches]
+        return [_instrument(symbol, batch.events) for symbol, batch in self._batches.items()]
 
     def common_span_ns(self) -> tuple[int, int]:
         """Span in which every instrument has events: start and end of arrival."""
@@ -89,11 +92,21 @@ class RecordedMarket:
             yield Slice(edges[at - 1], edges[at], {symbol: piece for symbol, piece in pieces.items() if len(piece)})
 
 
-def _instrument(symbol: str) -> Instrument:
+def _instrument(symbol: str, events: Events) -> Instrument:
     ticker, venue = symbol.split(".")
-    if venue.endswith("coinm"):
-        return Instrument(symbol, CONTRACT_USD.get(ticker, DEFAULT_CONTRACT_USD))
-    return Instrument(symbol)
+    contract_usd = CONTRACT_USD.get(ticker, DEFAULT_CONTRACT_USD) if venue.endswith("coinm") else None
+    return Instrument(symbol, contract_usd, lots_per_unit(events["b"][events["kind"] == TRADE]))
+
+
+def lots_per_unit(quantities: Floats) -> float:
+    """The coarsest power of ten, at most 1e8, of which every traded quantity is a whole number of parts: the less,
+    the further a volume delta reaches before it is out of range."""
+    known = quantities[np.isfinite(quantities) & (quantities > 0.0)]
+    for digits in range(MAX_DIGITS):
+        lots = known * 10.0**digits
+        if np.allclose(np.rint(lots), lots, rtol=1e-9, atol=0.0):
+            return float(10**digits)
+    return float(10**MAX_DIGITS)
 
 
 def _load(folder: Path) -> tuple[pa.Table, pa.Table]:

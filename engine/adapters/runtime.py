@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +40,7 @@ class Runtime:
         self.update_ms: list[float] = []
         self._clock = clock
         self._switched_off = switched_off
+        self._asked = self._carried_out = 0
 
     def consume(self, piece: Slice) -> None:
         """Fold one slice and log what it closed and switched."""
@@ -58,9 +58,9 @@ class Runtime:
 
     def _note(self, records: list[WindowRecord]) -> None:
         for record in records:
-            if all(math.isfinite(value) for value in record.paper().values()):
+            try:
                 self.log.add(record)
-            else:
+            except ValueError:
                 self.alerts["unsound_output"] += 1
         for symbol, arm, transition, changes in self.host.take_transitions():
             event = asdict(transition) | {"event": "mode_changed", "symbol": symbol, "arm": arm, "changes": changes}
@@ -69,7 +69,8 @@ class Runtime:
     def tally(self) -> Tally:
         """What was counted since the start."""
         events, refused = self.live.tally() if self.live is not None else ({}, {})
-        return Tally(self.log.count, self.alerts, self.failed_updates, events, refused)
+        alerts = self.alerts | {"windows_overwritten": self.log.overwritten}
+        return Tally(self.log.count, alerts, self.failed_updates, events, refused)
 
     def commands(self) -> dict[str, Command]:
         """What the control socket understands."""
@@ -104,21 +105,34 @@ class Runtime:
         return self.status()
 
     async def _apply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Read the parameters in a thread, then put them in force on the loop, unless a later request came first."""
         if self._switched_off:
             raise RefusedError("the service was started with DYNAMIC_MODE_ENABLED=false; it serves the baseline only")
         wanted = Deployment(**{**request, "live": tuple(request["live"])})
         started_ns = self._clock.mono_ns()
+        number = self._take_number()
         try:
-            self.host.apply(wanted)
+            candidate = await asyncio.to_thread(self.host.read, wanted)
+            if number < self._carried_out:
+                raise RefusedError("a later request was carried out while these parameters were read")
+            self.host.apply(wanted, candidate)
         except ConfigError as error:
             self.alerts["update_failed"] += 1
             self.failed_updates[error.module if isinstance(error, ModuleError) else "parameters"] += 1
             raise
+        self._carried_out = number
         self.update_ms.append((self._clock.mono_ns() - started_ns) / 1e6)
         return self.status()
 
     async def _roll_back(self, request: dict[str, Any]) -> dict[str, Any]:
         started_ns = self._clock.mono_ns()
+        number = self._take_number()
         self.host.roll_back(request.get("symbols"), int(request["epoch"]))
+        self._carried_out = number
         self.update_ms.append((self._clock.mono_ns() - started_ns) / 1e6)
         return self.status()
+
+    def _take_number(self) -> int:
+        """Number of a request that changes what is live. They are carried out in the order they came, or refused."""
+        self._asked += 1
+        return self._asked

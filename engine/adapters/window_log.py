@@ -12,7 +12,10 @@ KEPT = 100_000
 
 
 class WindowLog:
-    """Rows as JSON texts with rising numbers. `after` a number means those not yet seen."""
+    """Rows as JSON texts with rising numbers. `after` a number means those not yet seen.
+
+    `overwritten` counts rows that nobody had collected when newer ones took their place.
+    """
 
     def __init__(self, spill: Path, measurement: Measurement) -> None:
         self._measurement = measurement
@@ -20,6 +23,7 @@ class WindowLog:
         self._rows: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._collected = 0
         self.count = 0
+        self.overwritten = 0
         if spill.exists():
             for line in spill.read_text().splitlines():
                 self._append(line)
@@ -29,11 +33,19 @@ class WindowLog:
         self._append(json.dumps(record.to_row(self._measurement), sort_keys=True, allow_nan=False))
 
     def _append(self, line: str) -> None:
+        if len(self._rows) == self._rows.maxlen and self._rows[0][0] > self._collected:
+            self.overwritten += 1
         self.count += 1
         self._rows.append((self.count, zlib.compress(line.encode(), level=1)))
 
     def after(self, number: int, limit: int) -> tuple[int, list[str]]:
-        """Return the last number and up to `limit` rows with a higher number than given, as JSON texts."""
+        """Return the last number and up to `limit` rows with a higher number than given, as JSON texts.
+
+        Asking acknowledges what came before. A number that this log has not given yet is one of a log before
+        it: it acknowledges nothing, and the answer starts from the oldest row.
+        """
+        if number > self.count:
+            number = 0
         oldest = self.count - len(self._rows)
         first = max(0, number - oldest)
         rows = [self._rows[index] for index in range(first, min(first + limit, len(self._rows)))]

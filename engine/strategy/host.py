@@ -13,6 +13,7 @@ from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
 from engine.strategy.mode import MODES, Reason, Transition, transition_diff
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
+from engine.strategy.state import Rows
 from engine.strategy.table import first_snapshot, param_rows, prepare
 
 
@@ -26,6 +27,14 @@ class Deployment:
     fingerprint: str
     params: str
     live: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Parameters that were read and proven. `rows` is what `param_rows` gives: PARAMS, shape (n_symbols, 2 modes)."""
+
+    params: StrategyParams
+    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class Host:
         self.clock_ns = 0
         self._index = {symbol: i for i, symbol in enumerate(symbols)}
         self._stamp = self._stamp_before = Stamp(0, None, None, dict.fromkeys(symbols, BASELINE))
+        self._places = np.arange(len(symbols))
+        self._live_arms = np.full(len(symbols), ARMS[BASELINE])
 
     @property
     def stage(self) -> str | None:
@@ -131,22 +142,33 @@ class Host:
 
     def coalesce_ns(self) -> int:
         """How long the feed may gather events before they are folded: what every live arm allows."""
-        table, arms = self.folding.snapshot.table, self.folding.memory.market["arms"]
-        live = [(i, ARMS[name]) for i, name in enumerate(self._stamp.live.values())]
-        return min(int(table[i, j, arms[i][j]["mode"]]["coalesce_ns"]) for i, j in live)
+        places, live = self._places, self._live_arms
+        modes = self.folding.memory.market["arms"]["mode"][places, live]
+        return int(self.folding.snapshot.table["coalesce_ns"][places, live, modes].min())
 
-    def apply(self, wanted: Deployment) -> None:
-        """Put candidate parameters into every canary arm, and make it live on the wanted symbols.
+    def read(self, wanted: Deployment) -> Candidate:
+        """Read the parameters of a deployment; changes nothing, and may run in another thread.
 
-        Two phases: everything is read, checked and built first; then one reference changes, for all
-        symbols or, if one refuses, for none. Raises ConfigError or RefusedError with nothing changed.
+        This is the slow part of an update. Raises ConfigError or RefusedError.
         """
         self._check_epoch(wanted.epoch)
         self._check_symbols(wanted.live)
         params = parse_params(wanted.params, wanted.fingerprint)
-        snapshot = self.folding.snapshot
+        return Candidate(params, param_rows(params, self.symbols))
+
+    def apply(self, wanted: Deployment, candidate: Candidate | None = None) -> None:
+        """Put candidate parameters into every canary arm, and make it live on the wanted symbols.
+
+        `candidate` is what `read` gave for the same deployment; without it, it is read here. Two phases:
+        everything is read, checked and built first; then one reference changes, for all symbols or, if one
+        refuses, for none. Raises ConfigError or RefusedError with nothing changed.
+        """
+        if candidate is None:
+            candidate = self.read(wanted)
+        self._check_epoch(wanted.epoch)
+        self._check_symbols(wanted.live)
+        snapshot, params, rows = self.folding.snapshot, candidate.params, candidate.rows
         if wanted.fingerprint != snapshot.fingerprints[ARMS[CANARY]]:
-            rows = param_rows(params, self.symbols)
             self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
             self._settle()
         self.epoch = wanted.epoch
@@ -182,11 +204,14 @@ class Host:
     def _put_in_force(self, stamp: Stamp) -> None:
         """Windows that start from here on carry the new stamp; the running one keeps what it started under.
 
-        Exactly between two windows nothing is mixed.
+        Exactly between two windows nothing is mixed, but for symbols whose next one has heard something already.
         """
         into_window_ns = self.clock_ns % self.measurement.window_ns()
         if self._stamp.since_ns <= self.clock_ns - into_window_ns:
             self._stamp_before = self._stamp
         self._stamp = stamp
+        self._live_arms = np.array([ARMS[stamp.live[symbol]] for symbol in self.symbols])
         if into_window_ns == 0:
-            self.folding.memory.market["arms"]["window"]["is_mixed"] = 0
+            market = self.folding.memory.market
+            is_fresh = (market["now_ns"] == self.clock_ns) & (market["last_event_ns"] <= self.clock_ns)
+            market["arms"]["window"]["is_mixed"][is_fresh] = 0

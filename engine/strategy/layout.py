@@ -186,12 +186,15 @@ MARKET = np.dtype(
     [
         ("now_ns", "i8"), ("begun_ns", "i8"), ("phase", "i8"), ("taken_ns", "i8"),
         ("window_end_ns", "i8"), ("next_sample_ns", "i8"), ("last_event_ns", "i8"),
+        ("last_trade_ns", "i8"), ("last_quote_ns", "i8"), ("last_depth_ns", "i8"),  # arrivals that could be used
+        ("odd_trades", "i8"), ("odd_quotes", "i8"),  # in a row
         ("has_quote", "i8"), ("bid_px", "f8"), ("bid_qty", "f8"), ("ask_px", "f8"), ("ask_qty", "f8"),
         ("last_quote_id", "i8"), ("last_trade_id", "i8"), ("trade_px", "f8"), ("tick_side", "f8"),
         ("gap_until_ns", "i8"), ("gap_count", "i8"),
         ("crossed_run", "i8"), ("crossed_quotes", "i8"), ("contract_usd", "f8"), ("lots_per_unit", "f8"),
         ("lots", "i8"),  # cumulative volume delta of all trades
         ("newest_bin", "i8"), ("flow", "f8", (RING_BINS,)), ("mid", "f8", (RING_BINS,)), ("delta", "i8", (RING_BINS,)),
+        ("quotes_in_bin", "i8", (RING_BINS,)),
         ("level_flow", "f8", (RING_BINS, MAX_LEVELS)), ("level_depth", "f8", (RING_BINS, MAX_LEVELS)),
         ("depth_updates", "i8", (RING_BINS,)),
         ("book_size", "i8", (2,)), ("has_book", "i8"), ("has_depth", "i8"), ("top", "f8", (2, MAX_LEVELS, 2)),

@@ -98,12 +98,6 @@ def mode_params(params: StrategyParams, mode: Mode) -> ModeParams:
     return params.active if mode is Mode.ACTIVE else params.quiet
 
 
-def initial_state(params: StrategyParams) -> ModeState:
-    """Quiet until something says otherwise; a pin says so at once."""
-    mode = pinned_mode(params) or Mode.QUIET
-    return ModeState(mode, 0, mode)
-
-
 def decide(
     state: ModeState, schedule_active: bool, market_active: bool, params: StrategyParams, at_ns: int
 ) -> tuple[ModeState, Transition | None]:
@@ -128,11 +122,6 @@ def force(state: ModeState, mode: Mode, reason: Reason, at_ns: int) -> tuple[Mod
     """Put a symbol into a mode at once, dry run or not: a person's pin, or a guardrail."""
     transition = None if mode is state.mode else Transition(at_ns, state.mode, mode, reason)
     return ModeState(mode, 0, mode), transition
-
-
-def adopt(state: ModeState, params: StrategyParams, at_ns: int) -> tuple[ModeState, Transition | None]:
-    """Go on under other parameters. A pin applies at once; counting towards a switch starts over."""
-    return force(state, pinned_mode(params) or state.mode, Reason.MANUAL, at_ns)
 
 
 def transition_diff(transition: Transition, params: StrategyParams) -> dict[str, tuple[Any, Any]]:

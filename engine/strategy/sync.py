@@ -20,6 +20,9 @@ BUFFER_LIMIT = 4096
 
 P = TypeVar("P")
 
+OLD_LIMIT = 1_000
+"""Old changes in a row, more than a rotated connection repeats."""
+
 
 class SequenceRule(Enum):
     """How a venue numbers its changes."""
@@ -74,6 +77,7 @@ class DepthSync(Generic[P]):
         self._buffer_limit = buffer_limit
         self._last_id = -1
         self._has_joined = False  # whether a change has followed the snapshot
+        self._old_run = 0
 
     @property
     def needs_snapshot(self) -> bool:
@@ -87,8 +91,8 @@ class DepthSync(Generic[P]):
             self._wait(diff)
             return []
         if self._is_old(diff):
-            self._count_old()
-            return []
+            return self._take_old(diff)
+        self._old_run = 0
         if not self._is_next(diff):
             self.gaps += 1
             self._wait(diff)
@@ -138,11 +142,19 @@ class DepthSync(Generic[P]):
             return diff.last_id < self._last_id
         return diff.last_id <= self._last_id
 
-    def _count_old(self) -> None:
+    def _take_old(self, diff: _Diff[P]) -> list[Apply[P] | Lost]:
+        """Count an old change. After too many in a row it is the book's own id that is wrong: it starts over."""
         if self._has_joined:
             self.duplicates += 1
         else:
             self.dropped += 1
+        self._old_run += 1
+        if self._old_run <= OLD_LIMIT:
+            return []
+        self._old_run = 0
+        self.gaps += 1
+        self._wait(diff)
+        return [Lost()]
 
     def _is_next(self, diff: _Diff[P]) -> bool:
         """Whether no change is missing between the book and this one."""

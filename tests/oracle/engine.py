@@ -88,9 +88,13 @@ class OracleArm:
         return self.position if self.position * s >= p["exit"] and self.position else 0
 
     def want(self, wanted: int, now: int) -> None:
+        p, caps = self.p, self.caps
+        if self.wanted and p["position_limit"] * p["allocation_usd"] > caps["max_position_usd"]:
+            self.paper["capped"] += 1
+            self._order(0, now)
+            return
         if wanted == self.wanted:
             return
-        p, caps = self.p, self.caps
         recent = sum(1 for at in self.orders_ns if at > now - MINUTE)
         unit = p["position_limit"] * p["allocation_usd"]
         if recent >= p["order_rate_limit"]:
@@ -103,9 +107,12 @@ class OracleArm:
         if recent >= caps["max_orders_per_min"] or opens:
             self.paper["capped"] += 1
             return
+        self._order(wanted, now)
+
+    def _order(self, wanted: int, now: int) -> None:
         self.orders_ns.append(now)
         self.paper["orders"] += 1
-        self.wanted, self.due_ns = wanted, now + p["latency_ns"]
+        self.wanted, self.due_ns = wanted, now + self.p["latency_ns"]
 
     def on_quote(self, ts: int, bid: float, ask: float) -> None:
         mid = 0.5 * (bid + ask)
@@ -152,7 +159,10 @@ class OracleSymbol:
         self.mids: dict[int, float] = {}
         self.trades: list[tuple[int, int]] = []
         self.trade_prices: list[float] = []
-        self.gap_until, self.crossed_run, self.taken, self.heard = 0, 0, 0, 0
+        self.gap_until, self.crossed_run, self.taken = 0, 0, 0
+        self.heard = {"trade": 0, "quote": 0}
+        self.odd = {"trade": 0, "quote": 0}
+        self.reference: float | None = None
         self.samples: dict[int, tuple[float, list[float]]] = {}
         self.scales = [Moments() for _ in self.horizons]
         self.windows: list[Any] = []
@@ -175,13 +185,29 @@ class OracleSymbol:
             self.now = edge
             self._on_tick()
 
-    def _is_stale(self) -> bool:
-        """Nothing heard for a minute."""
-        return self.now - self.heard > MINUTE
+    def _is_silent(self, kind: str, minutes: int) -> bool:
+        return self.now - self.heard[kind] > minutes * MINUTE
+
+    def _is_plausible(self, price: float) -> bool:
+        """Less than a factor of two from the last known mid, or trade."""
+        reference = self.reference or (self.trade_prices[-1] if self.trade_prices else None)
+        return reference is None or 0.5 * reference < price < 2.0 * reference
+
+    def _odd(self, kind: str, counter: str) -> None:
+        """Count what does not fit; ten thousand in a row are believed."""
+        self.counts[counter] += 1
+        self.odd[kind] += 1
+        if self.odd[kind] > 10_000:
+            self.odd[kind] = 0
+            self.reference = None
+            self.trade_prices.clear()
+            if kind == "trade":
+                self.last_trade_id = -1
+            else:
+                self.last_quote_id, self.quote = -1, None
 
     def _on_event(self, event: tuple[Any, ...]) -> None:
-        kind, arrival, ts, _, *_ = event
-        self.heard = max(self.heard, arrival)
+        kind, _, ts, _, *_ = event
         if not self.now - 60 * SECOND <= ts <= self.now + BIN_NS + 5 * SECOND or kind not in (TRADE, QUOTE, GAP):
             self.counts["refused"] += 1
         elif kind == TRADE:
@@ -196,24 +222,30 @@ class OracleSymbol:
                 arm.cvd_z = NAN
 
     def _on_trade(
-        self, _: int, __: int, ts: int, ident: int, price: float, qty: float, side: float, inferred: float
+        self, _: int, arrival: int, ts: int, ident: int, price: float, qty: float, side: float, inferred: float
     ) -> None:
-        is_sound = 0 < price < math.inf and 0 < qty < math.inf
-        if side == 0.0 and inferred == 1.0:
-            side = self._inferred_side(price)
-        if is_sound:
-            self.trade_prices.append(price)
-        if not (is_sound and side in (1.0, -1.0)):
-            self.counts["refused"] += 1
+        if not (0 < price < 1e15 and 0 < qty * 1e8 <= 2**53 and self._is_plausible(price)):
+            self._odd("trade", "refused")
             return
         if ident >= 0 and self.last_trade_id >= 0:
             if ident <= self.last_trade_id:
-                self.counts["duplicates"] += 1
+                self._odd("trade", "duplicates")
+                return
+            if ident - self.last_trade_id - 1 > 10_000_000:
+                self._odd("trade", "refused")
                 return
             if ident > self.last_trade_id + 1:
                 self.counts["lost"] += ident - self.last_trade_id - 1
                 self.counts["gaps"] += 1
         self.last_trade_id = max(self.last_trade_id, ident)
+        self.odd["trade"] = 0
+        if side == 0.0 and inferred == 1.0:
+            side = self._inferred_side(price)
+        self.trade_prices.append(price)
+        if side not in (1.0, -1.0):
+            self.counts["refused"] += 1
+            return
+        self.heard["trade"] = arrival
         self.counts["trades"] += 1
         self.counts["inferred"] += inferred == 1.0
         self.counts["late"] += ts < self.taken
@@ -225,24 +257,25 @@ class OracleSymbol:
 
     def _inferred_side(self, price: float) -> float:
         """Lee and Ready (1991): by the mid, else by the last trade at another price."""
-        mid = 0.5 * (self.quote[0] + self.quote[2]) if self.quote is not None else price
-        moves = [*self.trade_prices, price]
-        before = next((other for other in reversed(moves) if other != price), None)
-        if price != mid:
+        if self.quote is not None and price != (mid := 0.5 * (self.quote[0] + self.quote[2])):
             return 1.0 if price > mid else -1.0
+        before = next((other for other in reversed(self.trade_prices) if other != price), None)
         return 0.0 if before is None else 1.0 if price > before else -1.0
 
     def _on_quote(
-        self, _: int, __: int, ts: int, ident: int, bid: float, bid_qty: float, ask: float, ask_qty: float
+        self, _: int, arrival: int, ts: int, ident: int, bid: float, bid_qty: float, ask: float, ask_qty: float
     ) -> None:
         quote = (bid, bid_qty, ask, ask_qty)
-        if not all(0 < x < math.inf for x in quote):
-            self.counts["refused"] += 1
+        is_sound = all(x > 0 for x in quote) and sum(quote) < 1e15
+        jumps = self.last_quote_id >= 0 and ident - self.last_quote_id > 10**12
+        if not (is_sound and self._is_plausible(0.5 * (bid + ask))) or jumps:
+            self._odd("quote", "refused")
             return
         if 0 <= ident <= self.last_quote_id:
-            self.counts["duplicates"] += 1
+            self._odd("quote", "duplicates")
             return
         self.last_quote_id = max(self.last_quote_id, ident)
+        self.odd["quote"] = 0
         if bid >= ask:
             self.counts["crossed"] += 1
             self.crossed_run += 1
@@ -253,8 +286,12 @@ class OracleSymbol:
         self.counts["quotes"] += 1
         self._tick_quotes += 1
         self.counts["late"] += ts < self.taken
+        self.heard["quote"] = arrival
+        self.reference = 0.5 * (bid + ask)
         if self.quote is not None:
             self.flow[ts // BIN_NS] += order_flow(self.quote, quote)
+        else:
+            self.gap_until = max(self.gap_until, ts)
         self.mids[ts // BIN_NS] = 0.5 * (bid + ask)
         self.quote = quote
         for arm in self.arms:
@@ -278,7 +315,7 @@ class OracleSymbol:
         for arm in self.arms:
             arm.active_ticks += arm.mode == ACTIVE
             self._take_buckets(arm)
-            if self._is_stale():
+            if self._is_silent("trade", 10):
                 arm.cvd_z = NAN
             arm.want(arm.direction(), self.now)
         if self.quote is not None and self.now % self.grid_ns == 0:
@@ -301,7 +338,7 @@ class OracleSymbol:
             x = signed_sqrt(value) if p["signed_sqrt"] else value
             after = self.mid_at(end)
             arm.ofi_z = NAN
-            if start >= self.gap_until and not self._is_stale():
+            if start >= self.gap_until and self.quote is not None and not self._is_silent("quote", 1):
                 arm.ofi_z = arm.ofi.next(x, p["ofi_z"], p["ofi_z_alpha"], p["ofi_z_window"], p["ofi_z_floor"])
                 before = self.mid_at(start)
                 if end % window == 0 and not math.isnan(before + after):

@@ -13,19 +13,8 @@ class ModeManager:
         self.schedule_active = False
         self.market_active = False
         self._agreeing = 0
-        self._adopt(params)
-        if params.mode == "active":
-            self.mode = Mode.ACTIVE
-
-    def _adopt(self, params: StrategyParams) -> None:
         self._params = params
         self._schedule = Schedule(params.schedule)
-
-    def change_params(self, params: StrategyParams, at_ns: int) -> Transition | None:
-        """Take new parameters. A pin applies at once; counting towards a switch starts over."""
-        self._adopt(params)
-        self._agreeing = 0
-        return self._obey_pin(at_ns)
 
     def on_window(self, at_ns: int, activity: Activity) -> Transition | None:
         """Judge one closed market window; return the change it completes, if any."""

@@ -2,16 +2,23 @@
 
 import fcntl
 import gzip
+import itertools
+import logging
 import os
+import shutil
 import zlib
 from pathlib import Path
 
 from engine.errors import FeedError
 
+logger = logging.getLogger(__name__)
+
 MEMBER_BYTES = 16 * 1024 * 1024
 """Text per gzip member: what a damaged member can cost, and what mending holds in memory."""
 
-READ_BYTES = 1024 * 1024
+READ_BYTES = 4096
+"""What mending looks at at once: as much before a damaged place may not be put back."""
+
 GZIP = 31
 """zlib's code for a gzip member with a window of 32 kB."""
 
@@ -58,6 +65,8 @@ def mend(path: Path) -> int:
     """Bring a capture whose recorder died to a clean end; return how many bytes of text the last member kept.
 
     Whole members stay as they are. Of a broken one at the end, all whole lines are kept; 0 where none is broken.
+    Where bytes are damaged, and not only missing at the end, everything from the broken member on is first set aside
+    (`<name>.damaged`): good members may follow, or it never was a capture. Raises OSError where that cannot be written.
     """
     size, start, text = path.stat().st_size, 0, []
     gzipped = zlib.decompressobj(GZIP)
@@ -67,11 +76,28 @@ def mend(path: Path) -> int:
                 try:
                     text.append(gzipped.decompress(chunk))
                 except zlib.error:
+                    _set_aside(path, start)
                     return _replace_end(path, start, text)
                 chunk = gzipped.unused_data
                 if gzipped.eof:
                     start, text, gzipped = file.tell() - len(chunk), [], zlib.decompressobj(GZIP)
     return _replace_end(path, start, text) if start < size else 0
+
+
+def _set_aside(path: Path, start: int) -> None:
+    """Copy what stands from `start` on to a new file beside it. The file itself stays: it is open and locked."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
+    damaged = next(name for name in names if not name.exists())
+    try:
+        with open(path, "rb") as source, open(damaged, "xb") as target:
+            source.seek(start)
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError:
+        damaged.unlink(missing_ok=True)
+        raise
+    logger.warning("%s is damaged: what stands from byte %d on is kept in %s", path, start, damaged.name)
 
 
 def _replace_end(path: Path, start: int, text: list[bytes]) -> int:

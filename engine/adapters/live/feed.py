@@ -1,6 +1,7 @@
 """A live market: Binance's trades, best quotes and books, handed over in batches once a loop turn."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable
 from dataclasses import fields
@@ -15,11 +16,15 @@ from engine.adapters.live.link import Link, combined_url
 from engine.adapters.live.rest import Snapshots
 from engine.adapters.live.routes import AggTradeRoute, DepthRoute, QuoteRoute, Route, TradeRoute
 from engine.adapters.live.spec import STREAMS_PER_CONNECTION, Listed, LiveSpec, MarketSpec, listed
+from engine.adapters.live.venue_clock import VenueClock, VenueTime
 from engine.clock import NS_PER_S, Clock
 from engine.strategy.events import EventBatch, Instrument
 
 FULL_TURN = 64 * 1024
 """Bytes. A turn that reads as much may have left something: the least that event loops read at once."""
+
+TALKATIVE = ("httpx", "picows")
+"""Loggers that tell of every request and connection."""
 
 
 class LiveFeed:
@@ -28,17 +33,24 @@ class LiveFeed:
     `coalesce_ns` may be set at any time: where it is positive, the feed reads all that waits, hands it over,
     and does not look again before the next multiple of it. What comes meanwhile waits in the sockets: delayed,
     never dropped.
+
+    Its time is the venue's (`venue_clock.py`), or that of `clock` as it is where `venue_time` is false or the
+    specification names no place to ask. `timed` is set once it is known.
     Raises InputError where an instrument cannot be asked for.
     """
 
     simulated = False
 
-    def __init__(self, spec: LiveSpec, clock: Clock, dice: random.Random, tap: Tap | None = None) -> None:
+    def __init__(
+        self, spec: LiveSpec, clock: Clock, dice: random.Random, tap: Tap | None = None, *, venue_time: bool = True
+    ) -> None:
         self.coalesce_ns = 0
         self.counts = Counts()
+        self.timed = asyncio.Event()
         self._listed = listed(spec)
         self._spec = spec
-        self._clock = clock
+        self._time_urls = [market.time_url for market in spec.markets if market.time_url is not None]
+        self._clock = VenueClock(clock) if venue_time and self._time_urls else clock
         self._dice = dice
         self._tap = tap
         self._reader = LevelReader()
@@ -67,7 +79,15 @@ class LiveFeed:
         """What it went through by event, and messages that were not used by reason."""
         counts = self.counts
         events = {item.name: getattr(counts, item.name) for item in fields(counts) if item.type in (int, "int")}
+        events |= {
+            f"depth_{name}": sum(getattr(route.sync, name) for route in self._books.values())
+            for name in ("gaps", "duplicates", "dropped")
+        }
         return {"messages": self.messages, **events}, {str(k): n for k, n in (counts.refused + counts.skipped).items()}
+
+    def now_ns(self) -> int:
+        """Its time, nanoseconds since the epoch; waits for `timed` make sure that it does not go back."""
+        return self._clock.now_ns()
 
     def resync(self, symbols: Iterable[str]) -> None:
         """Ask for new snapshots of books that the reader had to forget. Changes that wait for one are left alone,
@@ -82,6 +102,8 @@ class LiveFeed:
 
         An error that `on_batches` raises ends the feed and is raised here.
         """
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
         loop = asyncio.get_running_loop()
         self._inboxes, self._handed_over = [], 0
         failed: asyncio.Future[None] = loop.create_future()
@@ -100,11 +122,10 @@ class LiveFeed:
             bases = {market.market: market.rest_base for market in self._spec.markets}
             snapshots = Snapshots(client, bases, turn, self.counts, self._spec, self._dice, self._tap)
             self._links = self._make_links(turn, snapshots)
-            tasks = [asyncio.ensure_future(link.run()) for link in self._links]
-            stopping = asyncio.ensure_future(stop.wait())
-            awaited: list[asyncio.Future[Any]] = [stopping, failed, *tasks]
+            stopping, tasks = asyncio.ensure_future(stop.wait()), list[asyncio.Future[None]]()
             try:
-                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                tasks += await self._open(client, stopping)
+                await asyncio.wait([stopping, failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
                 for finished in (failed, *tasks):
                     if finished.done():
                         finished.result()
@@ -115,6 +136,22 @@ class LiveFeed:
                 await snapshots.close()
                 failed.cancel()
                 turn.flush()
+
+    async def _open(self, client: httpx.AsyncClient, stopping: asyncio.Future[Any]) -> list[asyncio.Future[None]]:
+        """Learn the venue's time, then let the links connect: the tasks that run. None where it stops before."""
+        tasks: list[asyncio.Future[None]] = []
+        if isinstance(self._clock, VenueClock):
+            keeper = VenueTime(self._clock, client, self._time_urls, self._dice, self._spec.snapshot_timeout_s)
+            beginning = asyncio.ensure_future(keeper.begin())
+            try:
+                await asyncio.wait([beginning, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if not beginning.done():
+                    return []
+            finally:
+                beginning.cancel()
+            tasks.append(asyncio.ensure_future(keeper.keep(beginning.result())))
+        self.timed.set()
+        return [*tasks, *(asyncio.ensure_future(link.run()) for link in self._links)]
 
     def _make_links(self, turn: Turn, snapshots: Snapshots) -> list[Link]:
         rows = {one: EventRows(one.symbol, turn.touched) for one in self._listed}

@@ -32,6 +32,7 @@ class Counts:
     resyncs: int = 0
     failed_snapshots: int = 0
     pauses: int = 0
+    silent_streams: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -39,13 +40,17 @@ class Counts:
 class Inbox:
     """Messages of the streams of one connection. Nothing that a venue sends makes it raise.
 
-    `messages` and `bytes` count what came in, refused or not.
+    `messages` and `bytes` count what came in, refused or not. `heard` has a byte for each stream, in the order of
+    `routes`, that every message of it sets.
     """
 
     def __init__(self, routes: dict[str, Route], counts: Counts, tap: Tap | None = None) -> None:
         self.messages = 0
         self.bytes = 0
-        self._by_stream = {stream: (route.accept, route.listed) for stream, route in routes.items()}
+        self.heard = bytearray(len(routes))
+        self._by_stream = {
+            stream: (route.accept, route.listed, place) for place, (stream, route) in enumerate(routes.items())
+        }
         self._by_prefix = {PREFIX + stream.encode(): taker for stream, taker in self._by_stream.items()}
         self._counts = counts
         self._tap = tap
@@ -59,7 +64,8 @@ class Inbox:
             if size > MAX_MESSAGE:
                 raise Refused(Reason.TOO_LARGE)
             found = self._by_prefix.get(message[: message.find(b'"', 11)])
-            accept, listed = found or self._find(message)
+            accept, listed, place = found or self._find(message)
+            self.heard[place] = 1
             accept(message, arrival_ns)
         except (Refused, msgspec.DecodeError, ValueError, RecursionError) as error:
             self.refuse(reason_of(error))
@@ -71,7 +77,7 @@ class Inbox:
         """Count a refusal."""
         self._counts.refused[reason] += 1
 
-    def _find(self, message: bytes) -> tuple[Accept, Listed]:
+    def _find(self, message: bytes) -> tuple[Accept, Listed, int]:
         """Where a message goes whose keys come in another order, or with spaces. Raises Refused."""
         found = self._by_stream.get(_DECODE_ENVELOPE(message).stream)
         if found is None:

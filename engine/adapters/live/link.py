@@ -10,6 +10,7 @@ from engine.adapters.live.batches import EventRows, Turn
 from engine.adapters.live.connection import Connection, connect
 from engine.adapters.live.inbox import Counts, Inbox
 from engine.adapters.live.routes import DepthRoute, Route
+from engine.adapters.live.silence import StreamWatch
 from engine.adapters.live.spec import LiveSpec
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Link:
         self._counts = counts
         self._spec = spec
         self._dice = dice
+        self._streams = StreamWatch(routes, spec.stall_s, counts)
         self._back_off = BackOff(spec.backoff_first_s, spec.backoff_cap_s, dice)
 
     async def run(self) -> None:
@@ -89,10 +91,14 @@ class Link:
         loop = asyncio.get_running_loop()
         check_s = self._spec.stall_s / CHECKS_PER_STALL
         seen, heard_at, rotate_at = self._inbox.messages, loop.time(), loop.time() + self._lifetime_s()
+        self._streams.begin(heard_at)
         while not await self._closes_within(connection, min(check_s, max(0.0, rotate_at - loop.time()))):
             if self._inbox.messages > seen:
                 seen, heard_at = self._inbox.messages, loop.time()
                 self._back_off.reset()
+                if self._streams.check(self._inbox.heard, heard_at):
+                    self._counts.stalls += 1
+                    break
             elif loop.time() - heard_at >= self._spec.stall_s:
                 self._counts.stalls += 1
                 logger.warning("%s has sent nothing for %.0f s; connecting again", self._host, self._spec.stall_s)

@@ -23,8 +23,8 @@ AT_ONCE = 4
 """Requests under way, all symbols together."""
 
 
-class SnapshotError(Exception):
-    """The venue did not give a usable snapshot. `wait_s`: how long it wants to be left alone."""
+class VenueError(Exception):
+    """The venue did not give a usable answer. `wait_s`: how long it wants to be left alone."""
 
     def __init__(self, message: str, wait_s: float = 0.0) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class Snapshots:
             while route.sync.needs_snapshot:
                 try:
                     await self._fetch(route)
-                except (httpx.HTTPError, SnapshotError, msgspec.DecodeError) as error:
+                except (httpx.HTTPError, VenueError, msgspec.DecodeError) as error:
                     self._counts.failed_snapshots += 1
                     wait_s = max(back_off.next_s(), getattr(error, "wait_s", 0.0))
                     logger.warning(
@@ -77,22 +77,27 @@ class Snapshots:
             del self._under_way[route]
 
     async def _fetch(self, route: DepthRoute) -> None:
-        """One attempt. Raises httpx.HTTPError, SnapshotError or msgspec.DecodeError."""
+        """One attempt. Raises httpx.HTTPError, VenueError or msgspec.DecodeError."""
         listed = route.listed
         url = self._bases[listed.market] + ENDPOINTS[listed.market].depth_path
         async with self._places:
             answer = await self._client.get(url, params={"symbol": listed.ticker, "limit": LEVELS})
-        if answer.status_code != httpx.codes.OK:
-            raise SnapshotError(f"status {answer.status_code}", _retry_after_s(answer))
+        check(answer)
         if len(answer.content) > MAX_MESSAGE:
-            raise SnapshotError(f"{len(answer.content)} bytes are too many")
+            raise VenueError(f"{len(answer.content)} bytes are too many")
         arrival_ns = self._turn.begin()
         route.accept_snapshot(answer.content, arrival_ns)
         if self._tap is not None:
             self._tap(listed, arrival_ns, answer.content)
         if route.sync.needs_snapshot:
-            raise SnapshotError("it was older than the changes that wait for it")
+            raise VenueError("it was older than the changes that wait for it")
         self._counts.resyncs += 1
+
+
+def check(answer: httpx.Response) -> None:
+    """Raise VenueError where the venue refused."""
+    if answer.status_code != httpx.codes.OK:
+        raise VenueError(f"status {answer.status_code}", _retry_after_s(answer))
 
 
 def _retry_after_s(answer: httpx.Response) -> float:

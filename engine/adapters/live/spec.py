@@ -14,7 +14,8 @@ STREAMS_PER_CONNECTION = 200
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a market is reached. `aggregates` serves aggTrade, `streams` the rest; `depth_path` is the REST snapshot.
+    """Where a market is reached. `aggregates` serves aggTrade, `streams` the rest; `depth_path` is the REST snapshot,
+    `time_path` the venue's clock.
 
     USD-M has separate entries for high-frequency and for regular data since 2026-04-23 ("Important WebSocket
     Change Notice", developers.binance.com): trade, bookTicker and depth are public, aggTrade is market.
@@ -24,20 +25,30 @@ class Endpoint:
     aggregates: str
     rest: str
     depth_path: str
+    time_path: str
 
 
 ENDPOINTS = {
     "spot": Endpoint(
-        "wss://stream.binance.com:9443", "wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3/depth"
+        "wss://stream.binance.com:9443",
+        "wss://stream.binance.com:9443",
+        "https://api.binance.com",
+        "/api/v3/depth",
+        "/api/v3/time",
     ),
     "usdm": Endpoint(
         "wss://fstream.binance.com/public",
         "wss://fstream.binance.com/market",
         "https://fapi.binance.com",
         "/fapi/v1/depth",
+        "/fapi/v1/time",
     ),
     "cm": Endpoint(
-        "wss://dstream.binance.com", "wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1/depth"
+        "wss://dstream.binance.com",
+        "wss://dstream.binance.com",
+        "https://dapi.binance.com",
+        "/dapi/v1/depth",
+        "/dapi/v1/time",
     ),
 }
 
@@ -73,14 +84,19 @@ class MarketSpec:
         """Where snapshots are fetched."""
         return self.rest_url or ENDPOINTS[self.market].rest
 
+    @property
+    def time_url(self) -> str | None:
+        """Where the venue tells its time; None where streams have another address and REST has none."""
+        return self.rest_base + ENDPOINTS[self.market].time_path if self.rest_url or not self.ws_url else None
+
 
 @dataclass(frozen=True)
 class LiveSpec:
     """A live feed, as JSON can say it.
 
     A connection is replaced `rotate_s` after it opened (the venue closes it at 24 h): the new one is open
-    `overlap_s` before the old one goes. Silence of `stall_s` counts as a broken connection. Waits between
-    attempts double from `backoff_first_s` to `backoff_cap_s`.
+    `overlap_s` before the old one goes. Silence of `stall_s` counts as a broken connection; a single stream may be
+    silent for longer (`silence.py`). Waits between attempts double from `backoff_first_s` to `backoff_cap_s`.
     """
 
     markets: tuple[MarketSpec, ...]

@@ -43,10 +43,7 @@ def apply_depth(
     if not _is_sound(levels, first, bids, asks):
         return REFUSED
     if is_snapshot:
-        clear_book(m)
-        m.has_book = 1
-        _set_side(m.book_size, px, qty, levels, BID, first + bids - 1, first - 1, -1)
-        _set_side(m.book_size, px, qty, levels, ASK, first + bids + asks - 1, first + bids - 1, -1)
+        _replace_book(m, px, qty, levels, first, first + bids, first + bids + asks)
     elif m.has_book:
         _set_side(m.book_size, px, qty, levels, BID, first, first + bids, 1)
         _set_side(m.book_size, px, qty, levels, ASK, first + bids, first + bids + asks, 1)
@@ -72,6 +69,18 @@ def clear_book(m: Record) -> None:
 
 
 @kernel
+def _replace_book(m: Record, px: Floats, qty: Floats, levels: Floats, first: int, middle: int, end: int) -> None:
+    """Put a snapshot in place of the book: bids are rows `first .. middle`, asks `middle .. end`.
+
+    Rows go backwards, furthest first, so that each is appended.
+    """
+    clear_book(m)
+    m.has_book = 1
+    _set_side(m.book_size, px, qty, levels, BID, middle - 1, first - 1, -1)
+    _set_side(m.book_size, px, qty, levels, ASK, end - 1, middle - 1, -1)
+
+
+@kernel
 def _is_sound(levels: Floats, first: int, bids: int, asks: int) -> bool:
     """Whether the rows exist, prices are positive, quantities are not negative, and all are finite."""
     if first < 0 or bids < 0 or asks < 0 or first + bids + asks > len(levels):
@@ -86,7 +95,7 @@ def _is_sound(levels: Floats, first: int, bids: int, asks: int) -> bool:
 def _set_side(
     sizes: Record, px: Floats, qty: Floats, levels: Floats, side: int, start: int, stop: int, step: int
 ) -> None:
-    """Set rows `start .. stop` on one side. Snapshots go backwards: furthest first, so that each is appended."""
+    """Set rows `start .. stop`, by `step`, on one side."""
     sign = 1.0 if side == BID else -1.0
     prices, quantities, size = px[side], qty[side], sizes[side]
     for row in range(start, stop, step):

@@ -16,6 +16,21 @@ from engine.strategy.layout import BIN_NS, DEPTH, MAX_AHEAD_NS, MAX_LEVELS, RING
 MAX_CROSSED_RUN = 5
 """Crossed quotes in a row after which the last good one is forgotten: the next only sets the state."""
 
+MAX_NUMBER = 1e15
+MAX_LOTS = 2.0**53
+"""Prices and quantities beyond are refused: a lot must be exact, and a square finite."""
+
+MAX_VOLUME_DELTA = 2**62
+"""Lots. A sum that would come near the end of its range is refused, not wrapped."""
+
+MAX_TRADE_JUMP = 10_000_000
+MAX_UPDATE_JUMP = 10**12
+"""An id that is further ahead is refused: it would make all that follow look old."""
+
+MAX_ODD_RUN = 10_000
+"""Old ids or implausible prices in a row, more than a rotated connection repeats, after which it is the memory that
+is taken to be wrong: the venue counts anew, or the price did move."""
+
 MAX_BEHIND_NS = 60 * NS_PER_S
 """An event older than this is refused: its time cannot be right."""
 
@@ -59,6 +74,7 @@ def _clear_bin(m: Record, slot: int, mid: float) -> None:
     m.flow[slot] = 0.0
     m.delta[slot] = 0
     m.mid[slot] = mid
+    m.quotes_in_bin[slot] = 0
     if m.has_depth:
         m.depth_updates[slot] = 0
         for level in range(MAX_LEVELS):
@@ -161,6 +177,36 @@ def note_price(m: Record, price: float) -> None:
 
 
 @inlined
+def is_plausible(m: Record, price: float) -> bool:
+    """Whether a price is less than a factor of two from the last known mid, or trade; the first is."""
+    reference = 0.5 * (m.bid_px + m.ask_px) if m.bid_px > 0.0 else m.trade_px
+    return reference == 0.0 or 0.5 * reference < price < 2.0 * reference
+
+
+@kernel
+def odd_trade(m: Record) -> None:
+    """Note a trade that does not fit what came before; after too many in a row, start over."""
+    m.odd_trades += 1
+    if m.odd_trades > MAX_ODD_RUN:
+        m.odd_trades = 0
+        m.last_trade_id = -1
+        m.trade_px = 0.0
+        m.bid_px = 0.0
+
+
+@kernel
+def odd_quote(m: Record) -> None:
+    """Note a quote that does not fit what came before; after too many in a row, start over."""
+    m.odd_quotes += 1
+    if m.odd_quotes > MAX_ODD_RUN:
+        m.odd_quotes = 0
+        m.last_quote_id = -1
+        m.has_quote = 0
+        m.bid_px = 0.0
+        m.trade_px = 0.0
+
+
+@inlined
 def side_of(m: Record, event: Record) -> float:
     """+1 if the buyer was the aggressor, -1 if the seller, 0 if it is not known."""
     if event.c == 0.0 and event.d == 1.0:
@@ -173,31 +219,22 @@ def take_trade(m: Record, event: Record) -> float:
     """Count a trade and add its volume; return its value in quote currency with the aggressor's sign, 0 if it may
     not be used."""
     price, qty = event.a, event.b
-    if not (_is_positive(price) and _is_positive(qty)):
+    is_sound = (price > 0.0) & (qty > 0.0) & (price < MAX_NUMBER) & (qty * m.lots_per_unit <= MAX_LOTS)
+    if not (is_sound and is_plausible(m, price)):
         m.counts.refused += 1
+        odd_trade(m)
         return 0.0
+    if event.id >= 0 and m.last_trade_id >= 0 and not _follows(m, event.id):
+        return 0.0
+    m.last_trade_id = max(m.last_trade_id, event.id)
+    m.odd_trades = 0
     aggressor = side_of(m, event)
     note_price(m, price)
-    if abs(aggressor) != 1.0:
+    lots = math.floor(aggressor * qty * m.lots_per_unit + 0.5)
+    if abs(aggressor) != 1.0 or abs(m.lots + lots) > MAX_VOLUME_DELTA:
         m.counts.refused += 1
         return 0.0
-    if event.id >= 0 and m.last_trade_id >= 0:
-        if event.id <= m.last_trade_id:
-            m.counts.duplicates += 1
-            return 0.0
-        missing = event.id - m.last_trade_id - 1
-        if missing:
-            m.counts.lost += missing
-            m.counts.gaps += 1
-            m.gap_count += 1
-    m.last_trade_id = max(m.last_trade_id, event.id)
     m.counts.inferred += event.d == 1.0
-    if price != m.trade_px:
-        m.tick_side = 1.0 if price > m.trade_px else -1.0
-        if m.trade_px > 0.0:
-            m.tick_side = 1.0 if price > m.trade_px else -1.0
-        m.trade_px = price
-    lots = math.floor(aggressor * qty * m.lots_per_unit + 0.5)
     slot = bin_at(m, event.ts_ns)
     m.lots += lots
     if slot >= 0:
@@ -206,22 +243,46 @@ def take_trade(m: Record, event: Record) -> float:
     value = price * qty if m.contract_usd == 0.0 else qty * m.contract_usd
     m.tick_trades += 1
     m.tick_volume_usd += value
+    m.last_trade_ns = event.arrival_ns
     return aggressor * value
+
+
+@inlined
+def _follows(m: Record, trade_id: int) -> bool:
+    """Whether a trade is newer than the last; what is missing between them is counted."""
+    if trade_id <= m.last_trade_id:
+        m.counts.duplicates += 1
+        odd_trade(m)
+        return False
+    missing = trade_id - m.last_trade_id - 1
+    if missing > MAX_TRADE_JUMP:
+        m.counts.refused += 1
+        odd_trade(m)
+        return False
+    if missing:
+        m.counts.lost += missing
+        m.counts.gaps += 1
+        m.gap_count += 1
+    return True
 
 
 @inlined
 def take_quote(m: Record, event: Record) -> bool:
     """Add the order flow of a new best quote; return whether it may be used."""
     bid_px, bid_qty, ask_px, ask_qty = event.a, event.b, event.c, event.d
-    # One branch instead of eight: NaN fails each comparison, and an infinity the sum.
+    # One branch instead of eight: NaN fails each comparison, and what is too large the sum.
     is_positive = (bid_px > 0.0) & (bid_qty > 0.0) & (ask_px > 0.0) & (ask_qty > 0.0)
-    if not (is_positive & (bid_px + bid_qty + ask_px + ask_qty < math.inf)):
+    is_sound = is_positive & (bid_px + bid_qty + ask_px + ask_qty < MAX_NUMBER)
+    if not (is_sound and is_plausible(m, 0.5 * (bid_px + ask_px))) or event.id - m.last_quote_id > _longest_jump(m):
         m.counts.refused += 1
+        odd_quote(m)
         return False
     if event.id >= 0 and event.id <= m.last_quote_id:
         m.counts.duplicates += 1
+        odd_quote(m)
         return False
     m.last_quote_id = max(m.last_quote_id, event.id)
+    m.odd_quotes = 0
     if bid_px >= ask_px:
         m.counts.crossed += 1
         m.crossed_quotes += 1
@@ -231,24 +292,52 @@ def take_quote(m: Record, event: Record) -> bool:
     m.crossed_quotes = 0
     m.tick_quotes += 1
     m.counts.late += event.ts_ns < m.taken_ns
-    slot = bin_at(m, event.ts_ns)
-    if slot >= 0:
-        if m.has_quote:
-            m.flow[slot] += order_flow(m.bid_px, m.bid_qty, m.ask_px, m.ask_qty, bid_px, bid_qty, ask_px, ask_qty)
-        m.mid[slot] = 0.5 * (bid_px + ask_px)
+    _add_flow(m, event)
     m.has_quote = 1
     m.bid_px, m.bid_qty, m.ask_px, m.ask_qty = bid_px, bid_qty, ask_px, ask_qty
+    m.last_quote_ns = event.arrival_ns
     return True
 
 
 @inlined
-def _is_positive(x: float) -> bool:
-    return 0.0 < x < math.inf
+def _longest_jump(m: Record) -> int:
+    """How far ahead the id of a quote may be; of the first any distance."""
+    return MAX_UPDATE_JUMP if m.last_quote_id >= 0 else MAX_VOLUME_DELTA * 2 - 1
+
+
+@inlined
+def _add_flow(m: Record, event: Record) -> None:
+    """Add the order flow of a quote to its bin, and its mid. The first after a hole only sets the state, and the
+    windows that touch the hole give no z."""
+    slot = bin_at(m, event.ts_ns)
+    if m.has_quote:
+        if slot >= 0:
+            m.flow[slot] += order_flow(m.bid_px, m.bid_qty, m.ask_px, m.ask_qty, event.a, event.b, event.c, event.d)
+    else:
+        m.gap_until_ns = max(m.gap_until_ns, event.ts_ns)
+    if slot >= 0:
+        mid = 0.5 * (event.a + event.c)
+        m.mid[slot] = mid
+        m.quotes_in_bin[slot] += 1
+        if event.ts_ns < m.newest_bin * BIN_NS:
+            _carry_forward(m, event.ts_ns // BIN_NS + 1, mid)
+
+
+@kernel
+def _carry_forward(m: Record, index: int, mid: float) -> None:
+    """Let a mid that came late count up to the next bin that has a quote of its own."""
+    while index <= m.newest_bin and m.quotes_in_bin[index & RING_MASK] == 0:
+        m.mid[index & RING_MASK] = mid
+        index += 1
 
 
 @kernel
 def take_depth(m: Record, book: Floats, levels: Floats, event: Record, flow: Floats) -> None:
     """Apply one depth message to the book and add the order flow of each of its ranks."""
+    m.has_depth = 1
+    if m.has_book == 0 and event.d != 1.0:
+        m.counts.depths += 1  # it waits for a snapshot
+        return
     first, bids, asks = int(event.a), int(event.b), int(event.c)
     fits = first >= 0 and bids >= 0 and asks >= 0 and first + bids + asks <= len(levels) and book.shape[2] > 1
     status = apply_depth(m, book[0], book[1], levels, first, bids, asks, event.d == 1.0, flow) if fits else REFUSED
@@ -257,8 +346,8 @@ def take_depth(m: Record, book: Floats, levels: Floats, event: Record, flow: Flo
     if status == REFUSED or m.crossed_run > MAX_CROSSED_RUN:
         clear_book(m)  # what follows would build on a book that is wrong; the feed owes a snapshot
         return
-    m.has_depth = 1
     m.counts.depths += 1
+    m.last_depth_ns = event.arrival_ns
     m.counts.crossed += status == UNUSABLE
     slot = bin_at(m, event.ts_ns)
     if status != APPLIED or slot < 0:

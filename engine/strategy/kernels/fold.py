@@ -12,6 +12,7 @@ import numpy as np
 from engine.clock import NS_PER_S
 from engine.strategy.kernels import activity, flow, paper, quality, signals
 from engine.strategy.kernels.arrays import Floats, Ints, Record, Records
+from engine.strategy.kernels.book import clear_book
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.layout import ACTIVE, BIN_NS, DEPTH, GAP, MANUAL, MAX_LEVELS, QUIET, QUOTE, TRADE
 
@@ -163,13 +164,15 @@ def _sample_activity(m: Record) -> bool:
 @inlined
 def _finish_tick(m: Record, rows: Record, measurement: Ints, samples: Floats, flows: Floats) -> None:
     """Take signals, decide on positions, sample quality."""
+    if m.has_book and signals.is_silent(m, m.last_depth_ns, signals.STALE_NS):
+        clear_book(m)
     for j in range(2):
         arm = m.arms[j]
         p = rows.modes[j, arm.mode]
         arm.ticks_in_mode[arm.mode] += 1
         arm.window.active_ticks += arm.mode == ACTIVE
         signals.take_buckets(m, arm, p, m.now_ns, flows)
-        if signals.is_stale(m):
+        if signals.is_silent(m, m.last_trade_ns, signals.NO_TRADE_NS):
             arm.cvd_z = math.nan
         arm.strength = signals.fuse(arm.ofi_z, arm.cvd_z, p)
         if m.now_ns >= arm.next_flush_ns:

@@ -17,7 +17,14 @@ MINUTE_NS = 60 * NS_PER_S
 
 @kernel
 def want(arm: Record, p: Record, caps: Record, position: int, at_ns: int) -> None:
-    """Decide on a position. Orders over the rate limit are refused, orders over a cap are capped; both are counted."""
+    """Decide on a position. Orders over the rate limit are refused, orders over a cap are capped; both are counted.
+
+    A position that is over its cap, because the mode or the parameters changed, is left at once.
+    """
+    if arm.wanted != 0 and p.position_limit * p.allocation_usd > caps.max_position_usd:
+        arm.window.capped += 1
+        _order(arm, p, 0, at_ns)
+        return
     if position == arm.wanted:
         return
     if _orders_in_last_minute_reach(arm, p.order_rate_limit, at_ns):
@@ -26,6 +33,11 @@ def want(arm: Record, p: Record, caps: Record, position: int, at_ns: int) -> Non
     if not _is_within_caps(arm, p, caps, position, at_ns):
         arm.window.capped += 1
         return
+    _order(arm, p, position, at_ns)
+
+
+@kernel
+def _order(arm: Record, p: Record, position: int, at_ns: int) -> None:
     arm.orders_ns[arm.order_count % MAX_ORDERS] = at_ns
     arm.order_count += 1
     arm.window.orders += 1

@@ -19,7 +19,10 @@ MIN_OFI_BUCKETS = 20
 MIN_CVD_TRADES = 50
 
 STALE_NS = 60 * NS_PER_S
-"""A symbol of which nothing is heard for longer has no signals."""
+"""Without quotes for longer there is no OFI, without depth no book."""
+
+NO_TRADE_NS = 600 * NS_PER_S
+"""Without trades for longer there is no CVD: small coins trade seldom."""
 
 
 @inlined
@@ -41,9 +44,9 @@ def on_trade(arm: Record, p: Record, value: float, aggressor: float) -> None:
 
 
 @inlined
-def is_stale(m: Record) -> bool:
-    """Whether nothing has been heard of a symbol for so long that silence cannot be taken for calm."""
-    return m.now_ns - m.last_event_ns > STALE_NS
+def is_silent(m: Record, last_ns: int, patience_ns: int) -> bool:
+    """Whether nothing came for so long that silence cannot be taken for calm."""
+    return m.now_ns - last_ns > patience_ns
 
 
 @kernel
@@ -75,7 +78,7 @@ def _take_bucket(m: Record, arm: Record, p: Record, end_ns: int, clock_ns: int, 
     start_ns = end_ns - p.window_ns
     value = order_flow_signal(m, arm, p, start_ns, end_ns, flows)
     arm.ofi_value = value
-    if math.isnan(value) or start_ns < m.gap_until_ns or is_stale(m):
+    if math.isnan(value) or start_ns < m.gap_until_ns or m.has_quote == 0 or is_silent(m, m.last_quote_ns, STALE_NS):
         arm.ofi_z = math.nan  # what was not heard whole is compared with nothing, and nothing with it
     else:
         x = signed_sqrt(value) if p.signed_sqrt else value

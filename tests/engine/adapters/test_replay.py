@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.adapters.replay import RecordedMarket
+from engine.adapters.replay import RecordedMarket, lots_per_unit
 from engine.clock import NS_PER_S
 from engine.errors import FeedError
 from engine.strategy.events import TICK_NS
@@ -297,3 +297,19 @@ def test_every_instrument_of_set_a_is_heard_for_minutes(set_a: RecordedMarket) -
     first, last = set_a.common_span_ns()
 
     assert last - first > 60 * NS_PER_S
+
+
+@pytest.mark.parametrize(
+    ("quantities", "lots"),
+    [
+        pytest.param([3.0, 125_000_000_000.0], 1.0, id="whole coins"),
+        pytest.param([0.001, 12.5], 1e3, id="three decimals"),
+        pytest.param([0.00001, 0.12345], 1e5, id="five decimals"),
+        pytest.param([0.00000001, 3.0], 1e8, id="the finest there is"),
+        pytest.param([math.pi], 1e8, id="not a whole number of anything"),
+        pytest.param([math.nan, 0.5], 10.0, id="what is no number is left out"),
+        pytest.param([], 1.0, id="no trades"),
+    ],
+)
+def test_volume_is_summed_in_the_coarsest_lots_that_are_exact(quantities: list[float], lots: float) -> None:
+    assert lots_per_unit(np.array(quantities)) == lots

@@ -147,7 +147,7 @@ def test_after_a_gap_the_next_quote_only_sets_the_state() -> None:
     quote(m, 13 * BIN_NS, 503.0)
 
     assert flow_between(m, 0, 20 * BIN_NS) == 1.0 + 3.0
-    assert (m["counts"]["gaps"], m["gap_count"], m["gap_until_ns"]) == (1, 1, 11 * BIN_NS)
+    assert (m["counts"]["gaps"], m["gap_count"], m["gap_until_ns"]) == (1, 1, 12 * BIN_NS)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from engine.strategy.events import TICK_NS, BookTop, Event, EventBatch, Instrume
 from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
 from engine.strategy.host import Deployment, Host
 from engine.strategy.kernels.flow import MAX_BEHIND_NS, MAX_CROSSED_RUN
-from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, DEPTH, EVENT, GAP, MAX_AHEAD_NS, RING_BINS, TRADE
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, DEPTH, EVENT, GAP, MAX_AHEAD_NS, QUOTE, RING_BINS, TRADE
 from engine.strategy.mode import Mode, Reason
 from engine.strategy.params import StrategyParams, canonical_json, fingerprint
 from engine.strategy.records import WindowRecord
@@ -298,7 +298,7 @@ def test_what_comes_after_its_bucket_was_taken_is_late(ts_ns: int, late: int) ->
     folding = fold_of()
     records_of(folding, market(3))
     end_ns = T0 + 4 * S
-    events: list[Event] = [Trade(ts_ns, 100.0, 1.0, 1), BookTop(ts_ns, 99.0, 5.0, 101.0, 1.0)]
+    events: list[Event] = [Trade(ts_ns, 2000.0, 1.0, 1), BookTop(ts_ns, 1999.0, 5.0, 2001.0, 1.0)]
 
     record = folding.consume(Slice(T0 + 3 * S, end_ns, {SYMBOL: EventBatch.of(events, end_ns)}))[0]
 
@@ -331,7 +331,10 @@ def test_an_order_flow_z_is_not_known_while_its_window_touches_a_gap() -> None:
     rows = arm["published"][: arm["signal_count"]]
     warm = rows[rows["bucket_end_ns"] > T0 + 4 * S]
     unknown = warm["bucket_end_ns"][np.isnan(warm["z_ofi"])]
-    touched = [end for end in warm["bucket_end_ns"] if end + 100 * MS >= slices[at].clock_ns and end - S // 2 < gap_ns]
+    later = np.concatenate([piece.batches[SYMBOL].events for piece in slices[at + 1 :] if SYMBOL in piece.batches])
+    resumed_ns = later["ts_ns"][later["kind"] == QUOTE][0]
+    ends = warm["bucket_end_ns"]
+    touched = [end for end in ends if end + 100 * MS >= slices[at].clock_ns and end - S // 2 < resumed_ns]
     assert unknown.tolist() == touched
     assert 5 <= len(touched) <= 7
     assert [record.counts["gaps"] for record in records if record.arm == CANARY] == [0] * 6 + [1] + [0] * 2
@@ -483,7 +486,7 @@ def test_silent_minutes_do_not_break_windows() -> None:
     folding = fold_of()
     records_of(folding, market(2))
     later_ns = T0 + 182 * S
-    late = EventBatch.of([BookTop(later_ns, 99.0, 1.0, 101.0, 1.0)])
+    late = EventBatch.of([BookTop(later_ns, 1999.0, 1.0, 2001.0, 1.0)])
 
     records = of(CANARY, folding.consume(Slice(T0 + 2 * S, later_ns, {SYMBOL: late})))
 

@@ -11,7 +11,7 @@ from engine.clock import NS_PER_MS, NS_PER_S
 from engine.strategy.events import Instrument
 from engine.strategy.kernels import activity
 from engine.strategy.kernels import fold as kernels
-from engine.strategy.layout import BIN_NS, EVENT, QUOTE, SIGNAL_RING, TRADE, Z_ROBUST, Z_ROLLING
+from engine.strategy.layout import ACTIVE, BIN_NS, EVENT, GAP, MANUAL, QUOTE, SIGNAL_RING, TRADE, Z_ROBUST, Z_ROLLING
 from engine.strategy.records import Measurement
 from engine.strategy.state import EMPTY_WINDOW, allocate, begin
 from tests.making_market import NO_CAPS, T0, as_rows, end_of, param_rows, random_events
@@ -203,22 +203,122 @@ def test_a_side_that_the_venue_does_not_give_is_inferred_and_marked(
     ]  # fmt: skip
 
 
-def test_a_symbol_of_which_nothing_is_heard_for_a_minute_has_no_signals_until_it_is_heard_again() -> None:
-    first, second = random_events(4, seconds=20, messy=False), random_events(6, seconds=20, messy=False)
+def shifted(events: Any, seconds: int, first_id: int) -> Any:
+    later = events.copy()
     for name in ("arrival_ns", "ts_ns"):
-        second[name] += 100 * NS_PER_S
-    second["id"] += int(first["id"].max())
-    events = np.concatenate([first, second])
+        later[name] += seconds * NS_PER_S
+    later["id"] += first_id
+    return later
+
+
+def same_as_twin(folded: Folded, twin: OracleSymbol) -> None:
+    for seen, arm in zip(folded.published, twin.arms, strict=True):
+        assert len(seen) == len(arm.published)
+        for mine, theirs in zip(seen, arm.published, strict=True):
+            assert mine[:2] == theirs[:2]
+            assert mine[2:] == pytest.approx(theirs[2:], rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def test_a_symbol_that_falls_silent_loses_its_signals_and_gets_them_back() -> None:
+    first, second = random_events(4, seconds=20, messy=False), random_events(6, seconds=20, messy=False)
+    events = np.concatenate([first, shifted(second, 700, int(first["id"].max()))])
 
     folded, twin = fold(events, param_rows()), oracle(events, param_rows())
 
+    same_as_twin(folded, twin)
     rows = folded.published[1]
-    assert repr([row[0] for row in rows]) == repr([row[0] for row in twin.arms[1].published])
-    for mine, theirs in zip(rows, twin.arms[1].published, strict=True):
-        assert mine[2:] == pytest.approx(theirs[2:], rel=1e-9, abs=1e-9, nan_ok=True)
-    silent = [row for row in rows if T0 + 82 * NS_PER_S < row[0] <= T0 + 99 * NS_PER_S]
-    calm = [row for row in rows if T0 + 30 * NS_PER_S < row[0] <= T0 + 78 * NS_PER_S]
-    assert silent
-    assert all(np.isnan(row[3]) and np.isnan(row[4]) for row in silent)
-    assert not any(np.isnan(row[3]) or np.isnan(row[4]) for row in calm)
-    assert not np.isnan(rows[-1][3])
+
+    def known(column: int, since_s: int, until_s: int) -> set[bool]:
+        return {
+            not np.isnan(row[column]) for row in rows if T0 + since_s * NS_PER_S < row[0] <= T0 + until_s * NS_PER_S
+        }
+
+    assert (known(3, 30, 78), known(3, 82, 699)) == ({True}, {False})
+    assert (known(4, 30, 600), known(4, 625, 699)) == ({True}, {False})
+    assert not np.isnan(rows[-1][3]) and not np.isnan(rows[-1][4])  # noqa: PT018
+
+
+def test_a_mid_that_comes_late_counts_up_to_the_next_bin_that_has_a_quote() -> None:
+    events = random_events(8, seconds=400, per_second=2.0)
+
+    same_as_twin(fold(events, param_rows()), oracle(events, param_rows()))
+
+
+def test_an_outage_of_quotes_is_no_calm() -> None:
+    first, second = random_events(4, seconds=20, messy=False), random_events(6, seconds=20, messy=False)
+    lost = np.array([(GAP, T0 + 20 * NS_PER_S, T0 + 20 * NS_PER_S, -1, 0.0, 0.0, 0.0, 0.0)], EVENT)
+    events = np.concatenate([first, lost, shifted(second, 50, int(first["id"].max()))])
+
+    folded, twin = fold(events, param_rows()), oracle(events, param_rows())
+
+    same_as_twin(folded, twin)
+    outage = [row for row in folded.published[1] if T0 + 20 * NS_PER_S < row[0] <= T0 + 51 * NS_PER_S]
+    assert len(outage) > 100
+    assert all(np.isnan(row[3]) for row in outage)
+
+
+FAR_ID = 2**62
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("id", FAR_ID, TRADE), ("id", FAR_ID, QUOTE), ("a", 1e10, TRADE), ("a", 1e-300, TRADE), ("b", 1e10, TRADE),
+        ("b", 1e200, QUOTE), ("c", 1e10, QUOTE), ("d", 1e16, QUOTE),
+    ],
+)  # fmt: skip
+def test_one_absurd_number_is_refused_and_changes_nothing_that_follows(name: str, value: float, kind: int) -> None:
+    plain = random_events(5, seconds=30, messy=False)
+    at = next(k for k in range(len(plain) // 2, len(plain)) if plain["kind"][k] == kind)
+    absurd = plain[at : at + 1].copy()
+    absurd["id"] -= 1 if name != "id" else 0
+    absurd[name] = value
+
+    folded = fold(np.concatenate([plain[:at], absurd, plain[at:]]), param_rows())
+
+    assert sum(int(counts["refused"]) for _, counts, _ in folded.windows) == 1
+    assert repr(folded.published) == repr(fold(plain, param_rows()).published)
+
+
+@pytest.mark.parametrize("kind", [TRADE, QUOTE])
+def test_a_venue_that_counts_anew_is_believed_after_a_while(kind: int) -> None:
+    plain = random_events(5, seconds=30, per_second=2000.0, messy=False)
+    late = np.flatnonzero((plain["kind"] == kind) & (plain["arrival_ns"] > T0 + 5 * NS_PER_S))
+    plain["id"] += 1_000_000
+    plain["id"][late] -= 1_000_000
+
+    folded = fold(plain, param_rows())
+
+    counted = [int(counts["trades" if kind == TRADE else "quotes"]) for _, counts, _ in folded.windows]
+    assert counted[1] == 0
+    assert sum(counted[1:]) == len(late) - 10_001
+    assert sum(int(counts["duplicates"]) for _, counts, _ in folded.windows) == 10_001
+
+
+def test_a_volume_delta_is_refused_before_it_would_wrap() -> None:
+    rows = [(TRADE, T0 + k, T0 + k, k, 100.0, 2.0**53 / 1e8, 1.0, 0.0) for k in range(1, 600)]
+
+    folded = fold(np.array(rows, EVENT), param_rows())
+
+    assert folded.market["lots"] == 2**62
+    assert folded.market["counts"]["refused"] == 599 - 2**62 // 2**53
+
+
+def test_a_position_over_its_cap_after_a_change_of_mode_is_left_at_once() -> None:
+    caps = NO_CAPS.copy()
+    caps["max_position_usd"] = 30_000.0
+    table = param_rows(canary={"pin": -1, "enter": 0.3, "exit": 0.0})
+    memory = allocate([Instrument("ETHUSDT.binance_usdm")], MEASUREMENT, caps, with_depth=False)
+    begin(memory.market[0], table[0], MEASUREMENT, T0)
+    folded = Folded([], [[], []], memory.market[0])
+    first, second = random_events(4, seconds=20, messy=False), random_events(6, seconds=20, messy=False)
+    _fold_piece(memory, table, first, end_of(first), folded)
+    arm = memory.market[0]["arms"][1]
+    arm["position"], arm["wanted"], arm["marked_mid"] = 1, 1, 100.0
+
+    kernels.switch_mode(memory.market, 0, as_rows(table), 1, ACTIVE, MANUAL)
+    later = shifted(second, 20, int(first["id"].max()))
+    _fold_piece(memory, table, later[later["arrival_ns"] < T0 + 21 * NS_PER_S], T0 + 21 * NS_PER_S, folded)
+
+    assert arm["position"] == 0
+    assert arm["window"]["capped"] > 0

@@ -19,10 +19,8 @@ from engine.strategy.mode import (
     ModeState,
     Reason,
     Transition,
-    adopt,
     decide,
     force,
-    initial_state,
     market_is_active,
     transition_diff,
 )
@@ -30,6 +28,7 @@ from engine.strategy.params import ScheduleParams, StrategyParams, parse_window
 from tests.making import T0, S, params_with
 from tests.oracle.modes import ModeManager
 
+START = ModeState(Mode.QUIET, 0, Mode.QUIET)
 EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
 WEEKDAYS = (0, 1, 2, 3, 4)
 
@@ -250,7 +249,7 @@ def judge(
 
 
 def modes_after(params: StrategyParams, windows: str) -> str:
-    return judge(initial_state(params), params, windows)[1]
+    return judge(START, params, windows)[1]
 
 
 @pytest.mark.parametrize(
@@ -296,7 +295,7 @@ def test_the_policy_agrees_with_one_that_remembers(
 
     remembered = [manager.on_window(T0 + n * 3 * S, seen) for n, seen in enumerate(activities, start=1)]
 
-    state, changes = initial_state(params), []
+    state, changes = START, []
     for number, seen in enumerate(activities, start=1):
         at_ns = T0 + number * 3 * S
         is_open, is_busy = schedule_of(params.schedule).is_active(at_ns), market_is_active(seen, params.market)
@@ -306,20 +305,10 @@ def test_the_policy_agrees_with_one_that_remembers(
     assert state.mode is manager.mode
 
 
-def test_new_parameters_restart_counting() -> None:
-    params = params_with()
-    state, _, _ = judge(initial_state(params), params, "bb")
-
-    state, transition = adopt(state, params_with({"paper.fee_bps": 2.0}), T0 + 3 * S)
-
-    assert transition is None
-    assert judge(state, params, "bbb")[1] == "QQA"
-
-
 def test_a_change_of_mode_says_when_between_which_and_why() -> None:
     params = params_with({"hysteresis.min_active_windows": 1})
 
-    _, _, changes = judge(initial_state(params), params, "b")
+    _, _, changes = judge(START, params, "b")
 
     assert changes == [Transition(T0 + S, Mode.QUIET, Mode.ACTIVE, Reason.MARKET)]
 
@@ -347,7 +336,7 @@ SHORT = {"schedule.enabled": True, "schedule.windows": ["00:00-00:01"]}
 def test_the_reason_is_the_trigger_that_decided(changes: dict[str, Any], windows: str, reasons: list[Reason]) -> None:
     params = params_with(ONE_WINDOW | changes)
 
-    _, _, transitions = judge(initial_state(params), params, windows)
+    _, _, transitions = judge(START, params, windows)
 
     assert [transition.reason for transition in transitions] == reasons
 
@@ -371,32 +360,9 @@ def test_a_pin_holds_whatever_the_market_does(pin: dict[str, Any], windows: str,
     assert modes_after(params_with(pin), windows) == modes
 
 
-@pytest.mark.parametrize(
-    ("before", "pin", "after"),
-    [
-        pytest.param("bbb", {"mode": "quiet"}, Mode.QUIET, id="active to a quiet pin"),
-        pytest.param("bbb", {"dynamic_mode_enabled": False}, Mode.QUIET, id="active to switching disabled"),
-        pytest.param("ccc", {"mode": "active"}, Mode.ACTIVE, id="quiet to an active pin"),
-        pytest.param("bbb", {"mode": "quiet", "dry_run": True}, Mode.QUIET, id="a dry run does not hold up a pin"),
-    ],
-)
-def test_a_pin_applies_at_once(before: str, pin: dict[str, Any], after: Mode) -> None:
-    params = params_with()
-    state, _, _ = judge(initial_state(params), params, before)
-
-    pinned, transition = adopt(state, params_with(pin), T0 + 10 * S)
-
-    assert pinned == ModeState(after, 0, after)
-    assert transition == Transition(T0 + 10 * S, state.mode, after, Reason.MANUAL)
-
-
-def test_a_pin_to_the_present_mode_is_no_transition() -> None:
-    assert adopt(initial_state(params_with()), params_with({"mode": "quiet"}), T0)[1] is None
-
-
 def test_a_guardrail_quiets_at_once_and_is_named() -> None:
     params = params_with()
-    state, _, _ = judge(initial_state(params), params, "bbb")
+    state, _, _ = judge(START, params, "bbb")
 
     after, transition = force(state, Mode.QUIET, Reason.GUARDRAIL, T0 + 4 * S)
 
@@ -408,24 +374,13 @@ def test_a_dry_run_records_the_changes_of_a_real_run_and_stays_in_its_mode() -> 
     windows = "bbbbccbccbbbbcc"
     real, dry = params_with(), params_with({"dry_run": True})
 
-    _, real_modes, real_changes = judge(initial_state(real), real, windows)
-    state, dry_modes, dry_changes = judge(initial_state(dry), dry, windows)
+    _, real_modes, real_changes = judge(START, real, windows)
+    state, dry_modes, dry_changes = judge(START, dry, windows)
 
     assert real_modes.count("A") > 0
     assert dry_modes == "Q" * len(windows)
     assert dry_changes == [replace(change, is_dry_run=True) for change in real_changes]
     assert state.mode is Mode.QUIET
-
-
-def test_after_a_dry_run_decisions_start_from_the_mode_it_stayed_in() -> None:
-    dry = params_with({"dry_run": True})
-    state, _, _ = judge(initial_state(dry), dry, "bbb")
-    assert state.decided is Mode.ACTIVE
-
-    state, transition = adopt(state, params_with(), T0 + 4 * S)
-
-    assert transition is None
-    assert judge(state, params_with(), "bbb")[1] == "QQA"
 
 
 def test_a_change_of_mode_tells_what_it_changes() -> None:

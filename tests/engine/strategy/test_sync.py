@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.strategy.sync import Apply, DepthSync, Lost, SequenceRule, SyncState
+from engine.strategy.sync import OLD_LIMIT, Apply, DepthSync, Lost, SequenceRule, SyncState
 
 SPOT, FUTURES = SequenceRule.SPOT, SequenceRule.FUTURES
 
@@ -167,3 +167,18 @@ def test_what_is_applied_after_a_snapshot_has_no_hole_and_no_repetition(data: st
                 assert step.payload[0] <= last + 1 <= step.payload[1]
                 last = step.payload[1]
     assert sync.needs_snapshot == (last is None)
+
+
+@pytest.mark.parametrize("rule", [SPOT, FUTURES])
+def test_an_absurd_id_does_not_freeze_the_book_for_good(rule: SequenceRule) -> None:
+    sync: DepthSync[str] = DepthSync(rule)
+    assert tell(sync, 2**62)
+
+    said = tell(sync, *((10 * k, 10 * k + 9, 10 * k - 1) for k in range(1, OLD_LIMIT + 2)))
+
+    assert said == ["LOST"]
+    assert sync.needs_snapshot
+    assert tell(sync, 10 * OLD_LIMIT + 15) == [
+        f"S{10 * OLD_LIMIT + 15}",
+        f"{10 * OLD_LIMIT + 10}-{10 * OLD_LIMIT + 19}",
+    ]
