@@ -44,7 +44,7 @@ class WindowLog:
         Asking acknowledges what came before. A number that this log has not given yet is one of a log before
         it: it acknowledges nothing, and the answer starts from the oldest row.
         """
-        if number > self.count:
+        if not 0 <= number <= self.count:
             number = 0
         oldest = self.count - len(self._rows)
         first = max(0, number - oldest)

@@ -122,7 +122,8 @@ class LiveFeed:
             bases = {market.market: market.rest_base for market in self._spec.markets}
             snapshots = Snapshots(client, bases, turn, self.counts, self._spec, self._dice, self._tap)
             self._links = self._make_links(turn, snapshots)
-            stopping, tasks = asyncio.ensure_future(stop.wait()), list[asyncio.Future[None]]()
+            stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+            tasks: list[asyncio.Future[None]] = []
             try:
                 tasks += await self._open(client, stopping)
                 await asyncio.wait([stopping, failed, *tasks], return_when=asyncio.FIRST_COMPLETED)

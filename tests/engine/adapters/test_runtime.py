@@ -30,11 +30,11 @@ FIRST = params_with({"paper.fee_bps": 2.0})
 SECOND = params_with({"paper.fee_bps": 3.0})
 
 
-def runtime_in(folder: Path) -> Runtime:
+def runtime_in(folder: Path, clock: FakeClock | None = None) -> Runtime:
     """A runtime that listens to a live market of two symbols, without the market."""
     host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, params_with({"mode": "quiet"}), WIDE_CAPS)
     log = WindowLog(folder / "undelivered.jsonl", MEASUREMENT)
-    return Runtime(host, None, log, FakeClock(), switched_off=False)
+    return Runtime(host, None, log, clock or FakeClock(), switched_off=False)
 
 
 def request(params: StrategyParams, epoch: int = 1, live: tuple[str, ...] = SYMBOLS) -> dict[str, Any]:
@@ -143,10 +143,11 @@ def test_the_market_goes_on_while_parameters_are_read(tmp_path: Path, monkeypatc
 
 
 def test_the_duration_of_an_update_includes_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = runtime_in(tmp_path)
+    clock = FakeClock()
+    runtime = runtime_in(tmp_path, clock)
 
     async def time_passes() -> None:
-        runtime._clock.sleep(0.25)
+        clock.sleep(0.25)
 
     during_reading(runtime, monkeypatch, time_passes)
 

@@ -75,6 +75,11 @@ def test_who_gives_a_number_that_is_not_of_this_log_gets_everything(tmp_path: Pa
     assert (last, numbers(rows)) == (5, [1, 2, 3, 4, 5])
 
 
+@pytest.mark.parametrize("number", [-1, 500])
+def test_an_empty_log_says_zero_whatever_it_is_asked(tmp_path: Path, number: int) -> None:
+    assert log_of(tmp_path, 0).after(number, 10) == (0, [])
+
+
 def test_a_restart_serves_what_was_written_down_before_what_is_new(tmp_path: Path) -> None:
     before = log_of(tmp_path, 3)
     before.after(1, 1)

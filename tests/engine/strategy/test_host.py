@@ -1,6 +1,7 @@
 """The two-phase update: every symbol changes or none does."""
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from engine.adapters.exporter import HostCollector, Tally
 from engine.errors import ConfigError, RefusedError
 from engine.strategy import host as host_module
 from engine.strategy.checks import MODULES, Module
-from engine.strategy.events import EventBatch, Instrument, Slice
+from engine.strategy.events import BookTop, EventBatch, Instrument, Slice
 from engine.strategy.fold import ARMS, BASELINE, CANARY
 from engine.strategy.host import Deployment, Host
 from engine.strategy.layout import ACTIVE, BASELINE_ARM, CANARY_ARM, MANUAL, QUIET
@@ -191,12 +192,74 @@ def test_after_a_refusal_windows_go_on_under_the_old_parameters(monkeypatch: pyt
     assert rows[0] == rows[1]
 
 
+def test_reading_changes_nothing_and_what_was_read_is_put_in_force() -> None:
+    host, at_once = host_on_first(), host_on_first()
+    before = seen(host)
+
+    candidate = host.read(GOOD)
+    assert seen(host) == before
+
+    host.apply(GOOD, candidate)
+    at_once.apply(GOOD)
+    assert host.live_fingerprints() == at_once.live_fingerprints()
+    assert host.folding.snapshot.table.tobytes() == at_once.folding.snapshot.table.tobytes()
+    assert host.folding.snapshot.params == at_once.folding.snapshot.params
+
+
+def test_what_was_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = host_on_first()
+    candidate = host.read(GOOD)
+    monkeypatch.setattr(host_module, "parse_params", failing)
+    monkeypatch.setattr(host_module, "param_rows", failing)
+
+    host.apply(GOOD, candidate)
+
+    assert host.live_fingerprints()[SYMBOLS[0]] == fingerprint(SECOND)
+
+
+def test_an_epoch_that_passed_while_parameters_were_read_is_refused() -> None:
+    host = host_on_first()
+    candidate = host.read(GOOD)
+    host.roll_back(None, epoch=5)
+    before = seen(host)
+
+    with pytest.raises(RefusedError, match="epoch 4 is older than 5"):
+        host.apply(GOOD, candidate)
+
+    assert seen(host) == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        pytest.param(replace(GOOD, epoch=2), RefusedError, id="an older epoch"),
+        pytest.param(replace(GOOD, live=("DOGEUSDT.binance_usdm",)), RefusedError, id="an unknown symbol"),
+        pytest.param(replace(GOOD, params="{}"), ConfigError, id="no parameters"),
+    ],
+)
+def test_what_cannot_be_applied_is_not_read_either(wanted: Deployment, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        host_on_first().read(wanted)
+
+
 def test_the_same_epoch_may_apply_again() -> None:
     host = host_on_first()
 
     host.apply(deployment(SECOND, epoch=3))
 
     assert host.live_fingerprints()[SYMBOLS[0]] == fingerprint(SECOND)
+
+
+def test_under_new_parameters_counting_towards_a_switch_starts_over() -> None:
+    host = host_on_first()
+    canaries = host.folding.memory.market["arms"][:, CANARY_ARM]
+    canaries["agreeing"], canaries["decided"] = 2, ACTIVE  # as a dry run leaves it
+
+    host.apply(deployment(params_with({"paper.fee_bps": 2.0}), epoch=4))
+
+    assert canaries["agreeing"].tolist() == [0, 0, 0]
+    assert canaries["decided"].tolist() == canaries["mode"].tolist() == [QUIET] * 3
+    assert not canaries["transition_counts"].any()
 
 
 def test_applying_twice_changes_nothing_more() -> None:
@@ -259,6 +322,59 @@ def test_the_canary_goes_on_in_shadow_after_a_roll_back() -> None:
     assert {record.fingerprint for record in records if record.arm == CANARY} == {None, fingerprint(FIRST)}
 
 
+def quote_at(arrival_ns: int) -> EventBatch:
+    return EventBatch.of([BookTop(arrival_ns, 99.0, 1.0, 101.0, 1.0)])
+
+
+def canary_fingerprints(host: Host, until_ns: int) -> dict[str, set[str | None]]:
+    """Of each symbol, what its canary's windows up to a time say they ran on."""
+    records = host.consume(Slice(host.clock_ns, until_ns, {}))
+    found: dict[str, set[str | None]] = {symbol: set() for symbol in host.symbols}
+    for record in records:
+        if record.arm == CANARY:
+            found[record.symbol].add(record.fingerprint)
+    return found
+
+
+def test_an_update_between_two_windows_mixes_nothing() -> None:
+    host = host_on_first()
+    host.consume(Slice(NOW, T0 + 2 * S, {}))
+
+    host.apply(deployment(SECOND, epoch=4))
+
+    assert canary_fingerprints(host, T0 + 3 * S) == {symbol: {fingerprint(SECOND)} for symbol in SYMBOLS}
+
+
+@pytest.mark.parametrize(
+    ("heard_ns", "is_mixed"),
+    [
+        pytest.param(T0 + 2 * S, False, id="the last event of the window before"),
+        pytest.param(T0 + 2 * S + 1, True, id="the first event of the window"),
+        pytest.param(T0 + 2 * S + 70 * MS, True, id="an event a tick later, which ran the symbol's clock ahead"),
+    ],
+)
+def test_an_update_on_the_edge_mixes_the_window_of_a_symbol_that_was_heard_in_it(heard_ns: int, is_mixed: bool) -> None:
+    host = host_on_first()
+    host.consume(Slice(NOW, T0 + 2 * S, {}))
+    host.hear({SYMBOLS[1]: quote_at(heard_ns)})
+
+    host.apply(deployment(SECOND, epoch=4))
+
+    expected = {symbol: {fingerprint(SECOND)} for symbol in SYMBOLS} | ({SYMBOLS[1]: {None}} if is_mixed else {})
+    assert canary_fingerprints(host, T0 + 3 * S) == expected
+
+
+def test_a_roll_back_on_the_edge_hides_no_mixture() -> None:
+    host = host_on_first()
+    host.consume(Slice(NOW, T0 + 2 * S, {}))
+    host.hear({SYMBOLS[1]: quote_at(T0 + 2 * S + 1)})
+
+    host.apply(deployment(SECOND, epoch=4))
+    host.roll_back(None, epoch=4)
+
+    assert canary_fingerprints(host, T0 + 3 * S)[SYMBOLS[1]] == {None}
+
+
 def test_live_fingerprints_are_read_from_the_arms() -> None:
     host = host_on_first()
 
@@ -286,6 +402,32 @@ def test_events_are_gathered_as_long_as_every_live_arm_allows(live: tuple[str, .
     host.apply(deployment(params_with(throttled | {"quiet.performance.coalesce_ms": 20}), live=live))
 
     assert host.coalesce_ns() == coalesce_ns
+
+
+def test_the_gathering_time_follows_the_modes_the_rollback_and_the_deployment() -> None:
+    host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, STABLE, WIDE_CAPS)
+    own = {"throttle_in_quiet": True, "quiet.performance.coalesce_ms": 40, "active.performance.coalesce_ms": 10}
+    before = host.coalesce_ns()
+    host.apply(deployment(params_with(own), live=SYMBOLS))
+    quiet = host.coalesce_ns()
+    host.folding.memory.market["arms"]["mode"][2, CANARY_ARM] = ACTIVE
+    one_active = host.coalesce_ns()
+    host.roll_back(SYMBOLS[2:], epoch=1)
+
+    assert (before, quiet, one_active) == (0, 40 * MS, 10 * MS)
+    assert host.coalesce_ns() == 0
+
+
+def test_asking_how_long_to_gather_costs_little_with_five_hundred_symbols() -> None:
+    host = host_on_first(MANY)
+
+    def cost_s() -> float:
+        began = time.process_time()
+        for _ in range(20):
+            host.coalesce_ns()
+        return (time.process_time() - began) / 20
+
+    assert min(cost_s() for _ in range(5)) < 100e-6  # on every tick; symbol by symbol it takes five times as long
 
 
 def test_exposure_is_the_position_times_the_limit_of_the_mode() -> None:

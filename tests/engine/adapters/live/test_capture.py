@@ -1,12 +1,13 @@
 """Captures: appended to, never overwritten, mended after a crash, one file an instrument and day."""
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
 
 from engine.adapters.live.capture import DAY_NS, Recorder
-from engine.adapters.live.capture_file import MEMBER_BYTES, CaptureFile, mend
+from engine.adapters.live.capture_file import MEMBER_BYTES, READ_BYTES, CaptureFile, mend
 from engine.adapters.live.spec import Listed
 from engine.errors import FeedError
 
@@ -94,6 +95,83 @@ def test_garbage_at_the_end_is_cut_off_and_what_stands_before_it_kept(tmp_path: 
     mend(path)
 
     assert text_of(path) == b"1 a\n"
+    assert (tmp_path / "x.gz.damaged").read_bytes() == b"garbage" * 50
+
+
+def test_members_after_a_damaged_one_are_set_aside_whole(tmp_path: Path) -> None:
+    members = [gzip.compress(b"".join(LINES[first : first + 400])) for first in range(0, 2_000, 400)]
+    flipped = bytearray(members[1])
+    flipped[len(flipped) // 2] ^= 0xFF
+    path = tmp_path / "x.gz"
+    path.write_bytes(b"".join([members[0], flipped, *members[2:]]))
+
+    mend(path)
+
+    assert text_of(path).startswith(b"".join(LINES[:400]))
+    assert (tmp_path / "x.gz.damaged").read_bytes() == b"".join([flipped, *members[2:]])
+
+
+def test_a_file_that_is_no_capture_is_set_aside_and_recording_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    path.write_bytes(b"notes of somebody\n" * 1_000)
+
+    file = CaptureFile(path)
+    file.write([b"1 a\n"])
+    file.close()
+
+    assert text_of(path) == b"1 a\n"
+    assert (tmp_path / "x.gz.damaged").read_bytes() == b"notes of somebody\n" * 1_000
+
+
+def test_what_was_set_aside_before_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    for text in (b"first", b"second", b"third"):
+        path.write_bytes(text)
+        mend(path)
+
+    kept = {found.name: found.read_bytes() for found in tmp_path.iterdir() if found != path}
+    assert kept == {"x.gz.damaged": b"first", "x.gz.damaged1": b"second", "x.gz.damaged2": b"third"}
+
+
+def test_a_capture_is_left_as_it_is_where_nothing_can_be_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"1 a\n") + b"garbage")
+    monkeypatch.setattr("shutil.copyfileobj", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        mend(path)
+
+    assert path.read_bytes() == gzip.compress(b"1 a\n") + b"garbage"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_crash_sets_nothing_aside(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"".join(LINES))[:-20])
+
+    assert mend(path) > 0
+
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damage_costs_no_more_lines_than_are_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    numbers = random.Random(1)
+    lines = [b"%d %d\n" % (number, numbers.getrandbits(64)) for number in range(5_000)]
+    crashed = CaptureFile(path)
+    crashed.write(lines)
+    crashed._file.close()
+    path.write_bytes(path.read_bytes() + b"\xff" * 5_000)  # as after a loss of power
+
+    mend(path)
+
+    assert len(text_of(path)) > len(b"".join(lines)) - 5 * READ_BYTES
+    assert b"".join(lines).startswith(text_of(path))
 
 
 def test_members_end_before_they_grow_too_large_to_mend(tmp_path: Path) -> None:
