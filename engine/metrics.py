@@ -35,7 +35,7 @@ FEED_REFUSED = "strategy_feed_refused_messages"
 HELP = {
     PARAMS_UPDATE_MS: "Duration of one parameter update over all symbols, milliseconds.",
     PARAMS_UPDATE_FAILURES: "Parameter updates that were refused, by the module that refused.",
-    CRITICAL_ALERTS: "Things that must never happen: a failed update, an output that is not a number.",
+    CRITICAL_ALERTS: "What must never happen: a failed update, an output that is no number, windows nobody collected.",
     CLOCK_NS: "The market clock, seconds since the epoch.",
     CPU_SECONDS: "CPU time of the process, seconds.",
     RSS_BYTES: "Resident memory of the process, bytes.",
@@ -49,7 +49,7 @@ HELP = {
     LIVE_INFO: "The live arm of a symbol and its fingerprint, as labels.",
     SIGNAL_Z: "Last z-score of a signal.",
     PAPER_EXPOSURE: "Paper position as a share of the allocation.",
-    FEED_EVENTS: "What the live feed went through: messages, reconnects, stalls, rotations, resyncs, pauses.",
+    FEED_EVENTS: "What the live feed went through: messages, reconnects, stalls, resyncs, depth gaps and so on.",
     FEED_REFUSED: "Messages of the live feed that were not used, by reason.",
     FEED_AGE: "Market time since the last event of a symbol, seconds.",
 }

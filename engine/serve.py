@@ -66,7 +66,7 @@ def assemble(spec: ServiceSpec, clock: Clock, stop: asyncio.Event) -> tuple[Runt
         with_depth = any(market.depth is not None for market in spec.live.markets)
         runtime = Runtime(host_of(source.instruments(), with_depth=with_depth), None, log, clock, switched_off)
         runtime.live = source
-        return runtime, listen(runtime, source, clock, stop)
+        return runtime, listen(runtime, source, stop)
     assert spec.feed is not None
     feed = open_feed(spec.feed)
     runtime = Runtime(host_of(feed.instruments(), with_depth=spec.feed.with_depth), feed, log, clock, switched_off)
@@ -106,10 +106,11 @@ async def serve(runtime: Runtime, market: Coroutine[Any, Any, None], state_dir: 
     serving.result()
 
 
-async def _until_stopped(playing: asyncio.Future[None], stop: asyncio.Event, *, is_live: bool) -> None:
+async def _until_stopped(playing: asyncio.Future[Any], stop: asyncio.Event, *, is_live: bool) -> None:
     """Wait for `stop`. A market that is played ends there; a live one first hands over what it has received."""
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([stopping, playing], return_when=asyncio.FIRST_COMPLETED)
+    awaited: list[asyncio.Future[Any]] = [stopping, playing]
+    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
     if playing.done():
         stopping.cancel()
         playing.result()

@@ -40,7 +40,7 @@ def _step_ns(speed: float) -> int:
     return TICK_NS if 0 < speed < 10 else NS_PER_S
 
 
-async def listen(runtime: Runtime, feed: LiveFeed, clock: Clock, stop: asyncio.Event) -> None:
+async def listen(runtime: Runtime, feed: LiveFeed, stop: asyncio.Event) -> None:
     """Fold a live market: events as they arrive, and a tick every 50 ms of the feed's time for silent symbols."""
 
     def hear(batches: Mapping[str, EventBatch]) -> None:

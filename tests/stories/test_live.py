@@ -155,6 +155,51 @@ def test_silence_is_noticed_and_the_feed_connects_again(tape: Tape) -> None:
     assert all(same_rows(heard.rows(symbol), rows) for symbol, rows in plain_rows(tape.messages).items())
 
 
+@pytest.mark.parametrize(("kind", "connections"), [("bookTicker", 2), ("depth@100ms", 2), ("trade", 1)])
+def test_a_stream_that_falls_silent_alone_is_noticed_and_quotes_and_books_are_connected_again(
+    tape: Tape, kind: str, connections: int
+) -> None:
+    muted = Faults(mute={f"btcusdt@{kind}": 400})
+
+    heard, feed, server = listen(
+        tape, WireSpec(speed=0.9, faults=muted), lambda s, f, h: s.is_over and f.messages > 0, stall_s=0.25
+    )
+
+    events, _ = feed.tally()
+    assert events["silent_streams"] == 1
+    assert server.connections == connections
+    assert events["stalls"] == events["reconnects"] == connections - 1
+    assert heard.gaps(SYMBOL[BTC]) == heard.gaps(SYMBOL[ETH]) == connections - 1
+    sent = [message for message in server.sent if message.instrument == BTC and message.stream.endswith(kind)]
+    assert (sent[-1].at_ns > tape.messages[-100].at_ns) == (connections == 2)
+
+
+def test_the_tally_says_what_depth_lost(tape: Tape) -> None:
+    places = depth_places(tape, BTC)
+    faults = Faults(duplicate=tuple(places[200:205]), drop=(places[300],))
+
+    _, feed, _ = listen(tape, WireSpec(speed=5.0, faults=faults), with_resyncs(3))
+
+    events, _ = feed.tally()
+    assert (events["depth_gaps"], events["depth_duplicates"]) == (1, 5)
+
+
+def test_the_tally_counts_changes_that_waited_for_a_snapshot_in_vain(tape: Tape) -> None:
+    _, feed, _ = listen(
+        Tape(tape.messages, {}), WireSpec(speed=5.0, faults=Faults(disconnect=(2_000,), lose=10))
+    )  # fmt: skip
+
+    waited = sum(place < 2_000 for one in SYMBOL for place in depth_places(tape, one))
+    assert feed.tally()[0]["depth_dropped"] == waited
+
+
+def test_requests_and_connections_are_not_logged_one_by_one(tape: Tape, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        listen(tape, WireSpec(), with_resyncs(2))
+
+    assert not [record for record in caplog.records if record.name.startswith(("httpx", "picows"))]
+
+
 def test_bad_messages_are_counted_and_the_good_ones_around_them_arrive(tape: Tape) -> None:
     first = json.loads(tape.messages[0].text)
     bad = {

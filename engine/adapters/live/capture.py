@@ -2,6 +2,7 @@
 
 One line `<recv_ns> <json>` a message, gzip, one file per instrument and UTC day, named
 `<market>__<symbol>_<YYYYMMDD>.gz`. Snapshots from REST stand among the messages, where they arrived.
+`recv_ns` is the feed's time.
 """
 
 import asyncio

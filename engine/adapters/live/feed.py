@@ -86,7 +86,7 @@ class LiveFeed:
         return {"messages": self.messages, **events}, {str(k): n for k, n in (counts.refused + counts.skipped).items()}
 
     def now_ns(self) -> int:
-        """Its time, nanoseconds since the epoch; waits for `timed` make sure that it does not go back."""
+        """Its time, nanoseconds since the epoch (UTC). Once `timed` is set, it does not go back."""
         return self._clock.now_ns()
 
     def resync(self, symbols: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -12,11 +13,13 @@ import pytest
 
 from engine.adapters import window_log
 from engine.adapters.exporter import HostCollector
+from engine.adapters.live.feed import LiveFeed
+from engine.adapters.live.spec import LiveSpec, MarketSpec
 from engine.adapters.runtime import Runtime
 from engine.adapters.window_log import WindowLog
 from engine.clock import FakeClock
 from engine.errors import ConfigError, RefusedError
-from engine.metrics import CRITICAL_ALERTS
+from engine.metrics import CRITICAL_ALERTS, FEED_EVENTS
 from engine.serve import serve
 from engine.strategy.events import Instrument, Slice
 from engine.strategy.fold import BASELINE, CANARY
@@ -84,6 +87,17 @@ def test_windows_that_nobody_collected_in_time_are_an_alert(tmp_path: Path, monk
 
     runtime.consume(Slice(T0 + S, T0 + 2 * S, {}))
     assert alerts_of(runtime)["windows_overwritten"] == 4
+
+
+def test_what_the_books_of_a_live_feed_went_through_is_exported(tmp_path: Path) -> None:
+    runtime = runtime_in(tmp_path)
+    spec = LiveSpec((MarketSpec("usdm", ("BTCUSDT",), depth="100ms"),))
+    runtime.live = LiveFeed(spec, FakeClock(), random.Random(1))
+
+    families = {family.name: family for family in HostCollector(runtime.host, runtime.tally).collect()}
+    events = {sample.labels["event"] for sample in families[FEED_EVENTS].samples}
+
+    assert {"depth_gaps", "depth_duplicates", "depth_dropped"} <= events
 
 
 class Gate:

@@ -16,9 +16,7 @@ def watch() -> tuple[StreamWatch, Counts]:
 
 
 @pytest.mark.parametrize(("place", "limit_s", "reconnects"), [(0, 60.0, False), (1, 30.0, True), (2, 30.0, True)])
-def test_a_stream_counts_as_silent_after_its_limit_and_only_once(
-    place: int, limit_s: float, reconnects: bool
-) -> None:  # fmt: skip
+def test_a_stream_counts_as_silent_after_its_limit_and_only_once(place: int, limit_s: float, reconnects: bool) -> None:
     streams, counts = watch()
     others = bytes(number != place for number in range(3))
 
