@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from engine.clock import NS_PER_S
-from engine.strategy.kernels import activity, flow, paper, quality, signals
+from engine.strategy.kernels import activity, intake, paper, quality, signals
 from engine.strategy.kernels.arrays import Floats, Ints, Record, Records
 from engine.strategy.kernels.book import clear_book
 from engine.strategy.kernels.compile import inlined, kernel
@@ -66,18 +66,18 @@ def _fold_arrivals(
         event = events[k]
         k += 1
         m.last_event_ns = max(m.last_event_ns, event.arrival_ns)
-        if not flow.is_timely(m, event.ts_ns):
-            flow.refuse(m, event)
+        if not intake.is_timely(m, event.ts_ns):
+            intake.refuse(m, event)
         elif event.kind == QUOTE:
             _on_quote(m, p, event)
         elif event.kind == TRADE:
             _on_trade(m, p, event)
         elif event.kind == DEPTH:
-            flow.take_depth(m, book, levels, event, flows)
+            intake.take_depth(m, book, levels, event, flows)
         elif event.kind == GAP:
-            flow.on_gap(m, event.ts_ns)
+            intake.on_gap(m, event.ts_ns)
         else:
-            flow.refuse(m, event)
+            intake.refuse(m, event)
     return k
 
 
@@ -129,7 +129,7 @@ def change_mode(m: Record, rows: Record, j: int, mode: int, reason: int) -> None
 
 @inlined
 def _on_trade(m: Record, rows: Record, event: Record) -> None:
-    signed = flow.take_trade(m, event)
+    signed = intake.take_trade(m, event)
     if signed != 0.0:
         for j in range(2):
             arm = m.arms[j]
@@ -138,7 +138,7 @@ def _on_trade(m: Record, rows: Record, event: Record) -> None:
 
 @inlined
 def _on_quote(m: Record, rows: Record, event: Record) -> None:
-    if flow.take_quote(m, event):
+    if intake.take_quote(m, event):
         for j in range(2):
             arm = m.arms[j]
             paper.on_quote(arm, rows.modes[j, arm.mode], m.caps, event.ts_ns, event.a, event.c)

@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.strategy.kernels.flow import (
-    MAX_CROSSED_RUN,
-    flow_between,
-    level_flow_between,
-    lots_at,
-    mean_depth,
-    mid_at,
-    on_gap,
-    take_depth,
-    take_quote,
-    take_trade,
-)
+from engine.strategy.kernels.flow import flow_between, level_flow_between, lots_at, mean_depth, mid_at
+from engine.strategy.kernels.intake import MAX_CROSSED_RUN, on_gap, take_depth, take_quote, take_trade
 from engine.strategy.kernels.numerics import order_flow
 from engine.strategy.layout import BIN_NS, DEPTH, EVENT, MARKET, MAX_LEVELS, QUOTE, RING_BINS, TRADE
 

@@ -13,7 +13,7 @@ from engine.strategy.caps import cap_rows
 from engine.strategy.events import TICK_NS, BookTop, Event, EventBatch, Instrument, Slice, Trade
 from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
 from engine.strategy.host import Deployment, Host
-from engine.strategy.kernels.flow import MAX_BEHIND_NS, MAX_CROSSED_RUN
+from engine.strategy.kernels.intake import MAX_BEHIND_NS, MAX_CROSSED_RUN
 from engine.strategy.layout import BASELINE_ARM, CANARY_ARM, DEPTH, EVENT, GAP, MAX_AHEAD_NS, QUOTE, RING_BINS, TRADE
 from engine.strategy.mode import Mode, Reason
 from engine.strategy.params import StrategyParams, canonical_json, fingerprint
