@@ -115,6 +115,7 @@ def latency(rate: float, limit: int) -> dict[str, float]:
     """Percentiles of one run, microseconds."""
     with tempfile.NamedTemporaryFile() as log:
         spec = wire_spec(("trade", "bookTicker"), limit, rate=rate, send_log=log.name)
+        limit = len(open_tape(spec).messages)
         with venue(spec) as port:
             before = core_times(), time.process_time(), time.monotonic()
             heard, _, _ = uvloop.run(follow(port, limit, depth=False, ticking=True))
