@@ -47,6 +47,7 @@ RAW_A = Path(__file__).resolve().parents[2] / "shared" / "market" / "raw" / "A_b
 TICKERS = ("BTCUSDT", "ETHUSDT")
 MEASUREMENT = Measurement(86_400, 1000, (5_000,))
 """One window: the sums of the whole run."""
+DEPTH_SPEED = "0ms" if RAW_A.is_dir() else "100ms"
 PEAK_X2 = 11_600.0
 WARM = 5_000
 """Messages at the start that are not counted."""
@@ -92,7 +93,7 @@ def wire_spec(streams: tuple[str, ...], limit: int, **changes: Any) -> WireSpec:
 async def follow(port: int, expected: int, *, depth: bool, ticking: bool) -> tuple[Heard, LiveFeed, float]:
     """Listen until every message has come; return what was heard, the feed, and CPU seconds since the first."""
     market = MarketSpec(
-        "usdm", TICKERS, depth="0ms" if depth else None,
+        "usdm", TICKERS, depth=DEPTH_SPEED if depth else None,
         ws_url=f"ws://127.0.0.1:{port}/usdm", rest_url=f"http://127.0.0.1:{port}/usdm",
     )  # fmt: skip
     clock, stop = SystemClock(), asyncio.Event()
