@@ -141,7 +141,7 @@ def saturated(streams: tuple[str, ...], limit: int) -> dict[str, float]:
     seen = int(
         sum(part.sum() for part in (counts["trades"], counts["quotes"], market["tick_trades"], market["tick_quotes"]))
     )
-    wrong = int(sum(counts[name].sum() for name in ("lost", "refused", "duplicates", "crossed")))
+    wrong = int(sum(counts[name].sum() for name in ("lost", "refused", "duplicates")))
     return {"msgs_per_s": len(messages) / cpu_s, "lost": folded - seen + wrong + feed.counts.refused.total()}
 
 
