@@ -65,7 +65,7 @@ def _fold_arrivals(
     while k < len(events) and events[k].arrival_ns <= edge_ns:
         event = events[k]
         k += 1
-        m.last_event_ns = max(m.last_event_ns, event.arrival_ns)
+        m.last_event_ns = event.arrival_ns
         if not intake.is_timely(m, event.ts_ns):
             intake.refuse(m, event)
         elif event.kind == QUOTE:

@@ -183,7 +183,9 @@ def take_quote(m: Record, event: Record) -> bool:
     # One branch instead of eight: NaN fails each comparison, and what is too large the sum.
     is_positive = (bid_px > 0.0) & (bid_qty > 0.0) & (ask_px > 0.0) & (ask_qty > 0.0)
     is_sound = is_positive & (bid_px + bid_qty + ask_px + ask_qty < MAX_NUMBER)
-    if not (is_sound and is_plausible(m, 0.5 * (bid_px + ask_px))) or event.id - m.last_quote_id > _longest_jump(m):
+    if not (is_sound and is_plausible(m, 0.5 * (bid_px + ask_px))) or (
+        event.id > m.last_quote_id + MAX_UPDATE_JUMP and m.last_quote_id >= 0
+    ):
         m.counts.refused += 1
         odd_quote(m)
         return False
@@ -207,12 +209,6 @@ def take_quote(m: Record, event: Record) -> bool:
     m.bid_px, m.bid_qty, m.ask_px, m.ask_qty = bid_px, bid_qty, ask_px, ask_qty
     m.last_quote_ns = event.arrival_ns
     return True
-
-
-@inlined
-def _longest_jump(m: Record) -> int:
-    """How far ahead the id of a quote may be; of the first any distance."""
-    return MAX_UPDATE_JUMP if m.last_quote_id >= 0 else MAX_VOLUME_DELTA * 2 - 1
 
 
 @inlined
