@@ -30,19 +30,18 @@ from typing import Any
 import numpy as np
 import uvloop
 
+from benchmarks.shipped import shipped_host
 from benchmarks.wire_server import wire_process
 from benchmarks.wire_tape import WireSpec, open_tape
-from config.loader import load_caps, load_release
+from config.loader import load_caps
 from engine.adapters.live.feed import LiveFeed
 from engine.adapters.live.spec import LiveSpec, MarketSpec
 from engine.clock import NS_PER_S, SystemClock
 from engine.strategy.events import TICK_NS, EventBatch, Slice
-from engine.strategy.host import Deployment, Host
-from engine.strategy.params import canonical_json
+from engine.strategy.host import Host
 from engine.strategy.records import Measurement
 from engine.strategy.warm import warm_up
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
 RAW_A = Path(__file__).resolve().parents[2] / "shared" / "market" / "raw" / "A_binance_20240808_6inst"
 TICKERS = ("BTCUSDT", "ETHUSDT")
 MEASUREMENT = Measurement(86_400, 1000, (5_000,))
@@ -77,14 +76,6 @@ class Heard:
             self.host.consume(Slice(self.host.clock_ns or clock_ns - TICK_NS, clock_ns, {}))
 
 
-def make_host(feed: LiveFeed, *, with_depth: bool) -> Host:
-    """The shipped baseline and candidate, live on one of the two."""
-    stable, candidate = (load_release(CONFIG / f"{name}.yaml", {}, {}) for name in ("baseline", "production_full"))
-    host = Host(feed.instruments(), MEASUREMENT, stable.params, load_caps(), with_depth=with_depth)
-    host.apply(Deployment("b", "s", 1, candidate.fingerprint, canonical_json(candidate.params), (host.symbols[0],)))
-    return host
-
-
 def wire_spec(streams: tuple[str, ...], limit: int, **changes: Any) -> WireSpec:
     folder = str(RAW_A) if RAW_A.is_dir() else None
     return WireSpec(folder=folder, markets=("usdm",), streams=streams, limit=limit, retime=True, **changes)
@@ -98,7 +89,9 @@ async def follow(port: int, expected: int, *, depth: bool, ticking: bool) -> tup
     )  # fmt: skip
     clock, stop = SystemClock(), asyncio.Event()
     feed = LiveFeed(LiveSpec((market,)), clock, random.Random(1))
-    heard = Heard(make_host(feed, with_depth=depth))
+    instruments = feed.instruments()
+    live = (instruments[0].symbol,)
+    heard = Heard(shipped_host(instruments, MEASUREMENT, load_caps(), live, with_depth=depth))
     gc.collect()
     gc.freeze()
     running = asyncio.ensure_future(feed.run(heard.hear, stop))

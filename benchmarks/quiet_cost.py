@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from benchmarks.live_latency import CONFIG, MEASUREMENT, RAW_A, TICKERS, Heard, venue
+from benchmarks.live_latency import MEASUREMENT, RAW_A, TICKERS, Heard, venue
+from benchmarks.shipped import CONFIG
 from benchmarks.wire_tape import WireSpec, open_tape
 from config.loader import load_caps, load_release
 from engine.adapters.live.feed import LiveFeed

@@ -29,6 +29,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.shipped import CONFIG, shipped_candidate, shipped_host
 from config.loader import load_caps, load_release
 from engine.adapters.control import ControlClient
 from engine.adapters.exporter import resident_bytes
@@ -37,11 +38,9 @@ from engine.adapters.service_client import ServiceClient
 from engine.adapters.service_spec import ServiceSpec, spec_bytes
 from engine.adapters.simulated import SimulatedMarket
 from engine.clock import NS_PER_S, SystemClock
-from engine.strategy.host import Deployment, Host
 from engine.strategy.params import canonical_json
 from engine.strategy.records import Measurement
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
 TICKERS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
 START_NS = 1_736_121_600 * NS_PER_S
 MEASUREMENT = Measurement(60, 1000, (5_000, 15_000, 60_000))
@@ -70,24 +69,14 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def in_shadow() -> Deployment:
-    """The shipped candidate, live nowhere."""
-    candidate = load_release(CONFIG / "production_full.yaml", {}, {})
-    return Deployment("soak", "shadow", 1, candidate.fingerprint, canonical_json(candidate.params), ())
-
-
-def host_of(market: SimulatedMarket) -> Host:
-    """A host on the shipped baseline, the shipped candidate in shadow."""
-    stable = load_release(CONFIG / "baseline.yaml", {}, {})
-    host = Host(market.instruments(), MEASUREMENT, stable.params, load_caps())
-    host.apply(in_shadow())
-    return host
-
-
 def fold(start_ns: int, end_ns: int, step_s: int, begin_ns: int | None = None) -> Run:
     """Fold the market from `start_ns`; hear it from `begin_ns` on."""
     market = SimulatedMarket(SEED, TICKERS, start_ns, (end_ns - start_ns) / NS_PER_S)
-    host, run, began = host_of(market), Run([], [], 0, 0.0), time.process_time()
+    host, run, began = (
+        shipped_host(market.instruments(), MEASUREMENT, load_caps()),
+        Run([], [], 0, 0.0),
+        time.process_time(),
+    )
     slices = market.slices(step_s * NS_PER_S)
     total = (end_ns - start_ns) // (step_s * NS_PER_S)
     for piece in track(slices, f"{total * step_s / 3600:.1f} h of market", total=total, console=CONSOLE):
@@ -104,7 +93,7 @@ def fold(start_ns: int, end_ns: int, step_s: int, begin_ns: int | None = None) -
 def rss_of_fold(hours: float) -> list[float]:
     """Memory of a fold whose rows are thrown away: what the service itself would keep is measured in real time."""
     market = SimulatedMarket(SEED, TICKERS, START_NS, hours * 3600)
-    host, found = host_of(market), []
+    host, found = shipped_host(market.instruments(), MEASUREMENT, load_caps()), []
     for piece in track(market.slices(10 * NS_PER_S), "memory", total=int(hours * 360), console=CONSOLE):
         host.consume(piece)
         if piece.clock_ns % (600 * NS_PER_S) == 0:
@@ -177,7 +166,7 @@ def _follow(state_dir: Path, minutes: float) -> tuple[list[dict[str, Any]], list
     client = ServiceClient(state_dir, SystemClock())
     door = ControlClient(state_dir / "control.sock")
     end_ns = START_NS + round(minutes * 60) * NS_PER_S
-    door.call("apply", **asdict(in_shadow()))
+    door.call("apply", **asdict(shipped_candidate(())))
     door.call("play", until_ns=end_ns)
     rows: list[dict[str, Any]] = []
     rss_mb: list[float] = []
@@ -195,7 +184,7 @@ def _follow(state_dir: Path, minutes: float) -> tuple[list[dict[str, Any]], list
 def _plain_replay(minutes: float) -> list[dict[str, Any]]:
     """Rows of the same market folded in this process, as they look after a way through JSON."""
     market = SimulatedMarket(SEED, TICKERS, START_NS, minutes * 60)
-    host = host_of(market)
+    host = shipped_host(market.instruments(), MEASUREMENT, load_caps())
     rows = [record.to_row(MEASUREMENT) for piece in market.slices(NS_PER_S) for record in host.consume(piece)]
     loaded: list[dict[str, Any]] = json.loads(json.dumps(rows))
     return loaded

@@ -29,17 +29,14 @@ import numpy as np
 
 from benchmarks.peers.feed import INSTRUMENT, save
 from benchmarks.peers.run import Peer, race
+from benchmarks.shipped import shipped_host
 from benchmarks.streams import LISTINGS, SET_A, joined, synthetic_instruments, synthetic_slices, true_sums
-from config.loader import load_release
 from engine.adapters.replay import RecordedMarket
 from engine.clock import NS_PER_S
 from engine.strategy.caps import ANY, Caps, OrderCaps, PositionCaps
 from engine.strategy.events import Instrument, Slice
-from engine.strategy.host import Deployment, Host
-from engine.strategy.params import canonical_json
 from engine.strategy.records import Measurement
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
 MARKET_S = 1_000
 """1.2 million events."""
 GROWTH_S = 3_000
@@ -57,7 +54,8 @@ MEASUREMENT = Measurement(window_s=60, grid_ms=1_000, horizons_ms=(5_000, 15_000
 
 def fold_ours(instruments: Sequence[Instrument], slices: Iterable[Slice]) -> tuple[int, float]:
     """Fold a stream through the strategy host, both arms running; return events and CPU seconds of the fold alone."""
-    host = host_of(instruments)
+    live = tuple(item.symbol for item in instruments[: len(instruments) // 2])
+    host = shipped_host(instruments, MEASUREMENT, CAPS, live)
     count, cpu_s = 0, 0.0
     for piece in slices:
         started = time.process_time()
@@ -65,15 +63,6 @@ def fold_ours(instruments: Sequence[Instrument], slices: Iterable[Slice]) -> tup
         cpu_s += time.process_time() - started
         count += sum(map(len, piece.batches.values()))
     return count, cpu_s
-
-
-def host_of(instruments: Sequence[Instrument]) -> Host:
-    """Return a host with the shipped baseline in one arm and the shipped candidate in the other, live on half."""
-    stable, candidate = (load_release(CONFIG / f"{name}.yaml", {}, {}) for name in ("baseline", "production_full"))
-    host = Host(instruments, MEASUREMENT, stable.params, CAPS)
-    live = tuple(item.symbol for item in instruments[: len(instruments) // 2])
-    host.apply(Deployment("bench", "half", 1, candidate.fingerprint, canonical_json(candidate.params), live))
-    return host
 
 
 def fold_synthetic(market_s: int) -> tuple[int, float]:

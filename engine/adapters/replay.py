@@ -93,9 +93,13 @@ class RecordedMarket:
 
 
 def _instrument(symbol: str, events: Events) -> Instrument:
+    return Instrument(symbol, contract_usd(symbol), lots_per_unit(events["b"][events["kind"] == TRADE]))
+
+
+def contract_usd(symbol: str) -> float | None:
+    """Face value of one contract where a `TICKER.venue` is coin-margined, else None."""
     ticker, venue = symbol.split(".")
-    contract_usd = CONTRACT_USD.get(ticker, DEFAULT_CONTRACT_USD) if venue.endswith("coinm") else None
-    return Instrument(symbol, contract_usd, lots_per_unit(events["b"][events["kind"] == TRADE]))
+    return CONTRACT_USD.get(ticker, DEFAULT_CONTRACT_USD) if venue.endswith("coinm") else None
 
 
 def lots_per_unit(quantities: Floats) -> float:

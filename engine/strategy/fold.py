@@ -25,6 +25,8 @@ from engine.strategy.table import Snapshot
 BASELINE = "baseline"
 CANARY = "canary"
 ARMS = {BASELINE: BASELINE_ARM, CANARY: CANARY_ARM}
+ARM_NAMES = tuple(ARMS)
+"""By the number that the memory layout has for each."""
 
 MAX_TRANSITIONS = 10_000
 """Mode changes kept until somebody takes them."""
@@ -117,7 +119,7 @@ class Fold:
         state = ModeState(MODES[arm["mode"]], int(arm["agreeing"]), MODES[arm["decided"]])
         state, transition = decide(state, schedule_active, market_active, params, now_ns)
         if transition is not None:
-            self.transitions.append((self.symbols[i], (BASELINE, CANARY)[j], transition))
+            self.transitions.append((self.symbols[i], ARM_NAMES[j], transition))
         if transition is not None and not transition.is_dry_run:
             to, reason = MODES.index(transition.after), REASONS.index(transition.reason)
             kernels.switch_mode(market, i, self.snapshot.rows, j, to, reason)
@@ -155,7 +157,7 @@ class Fold:
         return [
             WindowRecord(
                 symbol=self.symbols[i],
-                arm=(BASELINE, CANARY)[j],
+                arm=ARM_NAMES[j],
                 window_start_ns=start_ns,
                 window_end_ns=end_ns,
                 fingerprint=None if window["is_mixed"] else self.snapshot.fingerprints[j],

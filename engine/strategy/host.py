@@ -9,7 +9,7 @@ import numpy as np
 from engine.errors import RefusedError
 from engine.strategy.caps import Caps, cap_rows
 from engine.strategy.events import TICK_NS, EventBatch, Instrument, Slice
-from engine.strategy.fold import ARMS, BASELINE, CANARY, Fold
+from engine.strategy.fold import ARM_NAMES, ARMS, BASELINE, CANARY, Fold
 from engine.strategy.mode import MODES, Reason, Transition, transition_diff
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
@@ -182,7 +182,7 @@ class Host:
         self.folding.settle()
         for i, j in np.argwhere(modes != before).tolist():
             change = Transition(self.clock_ns, MODES[before[i, j]], MODES[modes[i, j]], Reason.MANUAL)
-            self.folding.transitions.append((self.symbols[i], (BASELINE, CANARY)[j], change))
+            self.folding.transitions.append((self.symbols[i], ARM_NAMES[j], change))
 
     def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
         """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from engine.adapters.raw_capture import VENUES
-from engine.adapters.replay import CONTRACT_USD, DEFAULT_CONTRACT_USD
+from engine.adapters.replay import contract_usd
 from engine.errors import InputError
 from engine.strategy.events import Instrument, is_symbol
 
@@ -122,9 +122,7 @@ class Listed:
     @property
     def instrument(self) -> Instrument:
         """The tradable, with the face value of an inverse contract."""
-        if self.market != "cm":
-            return Instrument(self.symbol)
-        return Instrument(self.symbol, CONTRACT_USD.get(self.ticker, DEFAULT_CONTRACT_USD))
+        return Instrument(self.symbol, contract_usd(self.symbol))
 
     def stream(self, name: str) -> str:
         """Name of one of its streams, such as `btcusdt@trade`."""
