@@ -6,7 +6,7 @@ State is a fold of the records (`state.py`); nothing else remembers.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -14,10 +14,14 @@ from typing import Any, Protocol
 from engine.errors import JournalError
 
 GENESIS = "0" * 64
+ADVICE = "stop and look, do not repair by hand"
 
 FIELDS = (
     "seq", "prev", "ts", "boot_id", "mono_ns", "epoch", "rollout", "stage", "step", "actor", "type", "body",
 )  # fmt: skip
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 class RecordType(StrEnum):
@@ -25,10 +29,15 @@ class RecordType(StrEnum):
 
     ROLLOUT_PLANNED = "RolloutPlanned"
     FLOW_STARTED = "FlowStarted"
+    GUARDIAN_STARTED = "GuardianStarted"
     SERVICE_STARTED = "ServiceStarted"
+    SERVICE_DIED = "ServiceDied"
     PREFLIGHT_PASSED = "PreflightPassed"
+    DEPLOY_ORDERED = "DeployOrdered"
+    DRILL_ORDERED = "DrillOrdered"
     DRILLED = "Drilled"
     DEPLOYED = "Deployed"
+    DEPLOY_REFUSED = "DeployRefused"
     STAGE_STARTED = "StageStarted"
     SLOT_OBSERVED = "SlotObserved"
     EVIDENCE_COLLECTED = "EvidenceCollected"
@@ -39,8 +48,19 @@ class RecordType(StrEnum):
     APPROVAL_REFUSED = "ApprovalRefused"
     ADVANCED = "Advanced"
     HELD = "Held"
+    ROLLBACK_ORDERED = "RollbackOrdered"
     ROLLED_BACK = "RolledBack"
+    KILL_ORDERED = "KillOrdered"
+    KILLED = "Killed"
+    REARMED = "Rearmed"
+    ANOMALY_NOTED = "AnomalyNoted"
     PROMOTED = "Promoted"
+
+
+URGENT = frozenset(
+    {RecordType.ROLLBACK_ORDERED, RecordType.ROLLED_BACK, RecordType.KILL_ORDERED, RecordType.KILLED}
+)  # fmt: skip
+"""What lowers exposure: written from the reserve if the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,61 +80,90 @@ class Record:
     type: RecordType
     body: dict[str, Any]
 
-    def to_line(self) -> str:
-        """Canonical JSON without the line end."""
+    def to_line(self) -> bytes:
+        """Canonical JSON without the line end, in UTF-8; half a surrogate pair stands as its escape."""
         plain = {name: getattr(self, name) for name in FIELDS}
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _canonical(plain).encode("utf-8", "backslashreplace")
 
     def digest(self) -> str:
         """SHA-256 of the line: the next record's `prev`, and the journal's head while it is the last."""
-        return hashlib.sha256(self.to_line().encode()).hexdigest()
+        return sha256(self.to_line())
 
 
-def parse_line(line: str, number: int) -> Record:
-    """Read one line back. Raises JournalError that names the line if it is not a record."""
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Records that follow from one another, oldest first; the digest of the last; the highest epoch of any."""
+
+    records: tuple[Record, ...] = ()
+    digest: str = GENESIS
+    epoch: int = 0
+
+    def extended(self, lines: Sequence[bytes], file: object, first_line: int = 1) -> "Chain":
+        """The chain with these lines behind it. Raises JournalError that names file and line."""
+        records, digest, epoch = list(self.records), self.digest, self.epoch
+        for number, line in enumerate(lines, start=first_line):
+            record = parse_line(line, f"{file} line {number}")
+            if record.seq != len(records) + 1 or record.prev != digest:
+                raise JournalError(
+                    f"{file} line {number}: record {record.seq} does not follow record {len(records)}: "
+                    f"a record was removed, added, reordered or changed; {ADVICE}"
+                )
+            records.append(record)
+            digest, epoch = sha256(line), max(epoch, record.epoch)
+        return Chain(tuple(records), digest, epoch)
+
+    def digest_at(self, seq: int) -> str:
+        """Digest of the record of that number, GENESIS for 0. Raises IndexError if the chain is shorter."""
+        return self.digest if seq == len(self.records) else self.records[seq].prev
+
+    def begins_with(self, other: "Chain") -> bool:
+        """Whether the other chain is the beginning of this one."""
+        return len(other.records) <= len(self.records) and self.digest_at(len(other.records)) == other.digest
+
+
+def sha256(line: bytes) -> str:
+    """Digest of a line without its end."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def parse_line(line: bytes, where: str) -> Record:
+    """Read one line back. Raises JournalError that begins with `where` if it is not a record in canonical form."""
     try:
         plain = json.loads(line)
         if set(plain) != set(FIELDS):
             raise ValueError(f"fields are {sorted(plain)}")
         record = Record(**{**plain, "type": RecordType(plain["type"])})
-    except (ValueError, TypeError) as error:
-        raise JournalError(
-            f"journal line {number}: not a record ({error}); stop and look, do not repair by hand"
-        ) from error
-    if record.to_line() != line:
-        raise JournalError(f"journal line {number}: not in canonical form; it was changed after it was written")
+        if not all(type(value) is int for value in (record.seq, record.mono_ns, record.epoch)):
+            raise ValueError("seq, mono_ns and epoch must be whole numbers")
+        canonical = record.to_line()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise JournalError(f"{where}: not a record ({error}); {ADVICE}") from error
+    if canonical != line:
+        raise JournalError(f"{where}: not in canonical form, so it was changed after it was written; {ADVICE}")
     return record
 
 
-def verify_chain(records: Iterable[Record]) -> list[Record]:
-    """Return the records if every one follows from the one before; raise JournalError if not."""
-    checked: list[Record] = []
-    prev = GENESIS
-    for expected_seq, record in enumerate(records, start=1):
-        if record.seq != expected_seq or record.prev != prev:
-            raise JournalError(
-                f"journal record {record.seq} does not follow record {expected_seq - 1}: "
-                "a record was removed, added, reordered or changed"
-            )
-        prev = record.digest()
-        checked.append(record)
-    return checked
-
-
 class Journal(Protocol):
-    """Append-only record of a rollout, safe for several processes."""
+    """Append-only record of a rollout, safe for several processes.
 
-    def records(self) -> list[Record]:
+    A record counts, for everybody, once it survives a loss of power. Labels: stage, step, actor, and
+    `epoch_up` for a record that opens a new epoch. An `epoch` of 0 follows the journal's;
+    any other is written as it is, and refused once the journal has a higher one.
+    """
+
+    epoch: int
+
+    def records(self) -> Sequence[Record]:
         """All records, oldest first, verified. Raises JournalError if the journal is damaged."""
 
     def append(self, type_: RecordType, body: dict[str, Any], **labels: Any) -> Record:
-        """Write one record and return it once it is on disk."""
+        """Write one record and return it once it is on disk. Raises JournalError; RefusedError for an old epoch."""
 
     def append_once(self, step: str, type_: RecordType, body: dict[str, Any], **labels: Any) -> Record:
         """As `append`, unless a record of that step exists: then return that one."""
 
     def append_if(
-        self, allowed: Callable[[list[Record]], None], type_: RecordType, body: dict[str, Any], **labels: Any
+        self, allowed: Callable[[Sequence[Record]], None], type_: RecordType, body: dict[str, Any], **labels: Any
     ) -> Record:
         """As `append`, after `allowed` saw the records under the same lock and did not raise."""
 
