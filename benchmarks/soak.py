@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.shipped import CONFIG, shipped_candidate, shipped_host
-from config.loader import load_caps, load_release
-from engine.adapters.control import ControlClient
+from config.loader import load_caps, load_guardrails, load_release
+from engine.adapters.control_client import ControlClient
 from engine.adapters.exporter import resident_bytes
 from engine.adapters.feeds import FeedSpec
 from engine.adapters.service_client import ServiceClient
@@ -143,7 +143,8 @@ def real(minutes: float) -> dict[str, Any]:
         stable = load_release(CONFIG / "baseline.yaml", {}, {})
         feed = FeedSpec(None, 1.0, SEED, TICKERS, START_NS, minutes * 60)
         spec = ServiceSpec(
-            str(state_dir), MEASUREMENT, canonical_json(stable.params), stable.fingerprint, load_caps(), feed
+            str(state_dir), MEASUREMENT, canonical_json(stable.params), stable.fingerprint, load_caps(), feed,
+            guardrails=load_guardrails(),
         )
         (state_dir / "service.json").write_bytes(spec_bytes(spec))
         process = subprocess.Popen([sys.executable, "-m", "engine.serve", str(state_dir / "service.json")])

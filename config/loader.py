@@ -16,15 +16,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.resolve import found, merge, resolve_symbols
 from config.strict_yaml import load_yaml
-from engine.errors import ConfigError
+from engine.adapters.live.spec import LiveSpec, MarketSpec, listed
+from engine.errors import ConfigError, InputError
 from engine.rollout.plan import Plan
 from engine.strategy.caps import FOUR, Caps
+from engine.strategy.guardrails import GuardrailLimits
 from engine.strategy.params import StrategyParams, fingerprint
 
 CONFIG_DIR = Path(__file__).parent
 CAPS_FILE = CONFIG_DIR / "caps.yaml"
 CALENDARS_FILE = CONFIG_DIR / "calendars.yaml"
 MAX_EXTENDS = 5
+GUARDRAILS = "guardrails"
 ENV_PREFIX = "GRAYGATE__strategy__"
 
 Tree = dict[str, Any]
@@ -61,6 +64,19 @@ class FeedSettings:
         if self.speed < 0:
             raise ValueError(f"feed.speed must be >= 0, was {self.speed}")
         datetime.fromisoformat(self.simulated_start)
+
+
+@dataclass(frozen=True)
+class MarketSettings:
+    """A live market to release on; the words are those of `graygate record`."""
+
+    market: str
+    symbols: tuple[str, ...]
+    trades: str = "trade"
+    depth: str | None = "100ms"
+    ws_url: str | None = None
+    rest_url: str | None = None
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
 
 @dataclass(frozen=True)
@@ -118,8 +134,30 @@ def load_caps(path: Path = CAPS_FILE) -> Caps:
     missing = [name for name in FOUR if name not in tree]
     if missing:
         raise ConfigError(f"{path}: {missing[0]} is missing; all four caps must be set: {', '.join(FOUR)}")
+    tree.pop(GUARDRAILS, None)
     caps: Caps = _validate(Caps, tree, path, "")
     return caps
+
+
+def load_guardrails(path: Path = CAPS_FILE) -> GuardrailLimits:
+    """Read what a live candidate may do before the service takes it back. Raises ConfigError."""
+    tree = load_yaml(path)
+    if GUARDRAILS not in tree:
+        raise ConfigError(f"{path}: {GUARDRAILS} is missing; without limits nothing goes live")
+    limits: GuardrailLimits = _validate(GuardrailLimits, tree[GUARDRAILS], path, GUARDRAILS)
+    return limits
+
+
+def load_market(path: Path) -> LiveSpec:
+    """Read the live market of a production rollout. Raises ConfigError."""
+    found: MarketSettings = _validate(MarketSettings, load_yaml(path), path, "")
+    market = MarketSpec(found.market, found.symbols, found.trades, found.depth, found.ws_url, found.rest_url)
+    live = LiveSpec((market,))
+    try:
+        listed(live)
+    except InputError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return live
 
 
 def load_calendars(path: Path) -> dict[str, list[str]]:
@@ -131,8 +169,8 @@ def load_calendars(path: Path) -> dict[str, list[str]]:
 def _refuse_caps(tree: Tree, path: Path) -> None:
     """A configuration that could set its own limits would have none."""
     for key, value in tree.items():
-        if key == "caps":
-            raise ConfigError(f"{path}: caps live in config/caps.yaml; a candidate cannot set them")
+        if key in ("caps", GUARDRAILS):
+            raise ConfigError(f"{path}: {key} live in config/caps.yaml; a candidate cannot set them")
         if isinstance(value, dict):
             _refuse_caps(value, path)
 

@@ -19,6 +19,12 @@ RSS_BYTES = "strategy_process_resident_memory_bytes"
 WINDOWS_CLOSED = "strategy_windows_closed"
 EPOCH = "strategy_rollout_epoch"
 
+LEASE_AGE = "strategy_lease_age_seconds"
+LATCHED = "strategy_latched"
+KILLED = "strategy_killed"
+GUARDRAIL_TRIPS = "strategy_guardrail_trips"
+GUARDRAIL_SWAP_MS = "strategy_guardrail_swap_ms"
+
 MODE_ACTIVE = "strategy_mode_active"
 MODE_INFO = "strategy_mode"
 MODE_LAST_CHANGE = "strategy_mode_last_change_timestamp"
@@ -35,12 +41,17 @@ FEED_REFUSED = "strategy_feed_refused_messages"
 HELP = {
     PARAMS_UPDATE_MS: "Duration of one parameter update over all symbols, milliseconds.",
     PARAMS_UPDATE_FAILURES: "Parameter updates that were refused, by the module that refused.",
-    CRITICAL_ALERTS: "What must never happen: a failed update, an output that is no number, windows nobody collected.",
+    CRITICAL_ALERTS: "What must never happen: failed updates, output that is no number, guardrails, a disk that fails.",
     CLOCK_NS: "The market clock, seconds since the epoch.",
     CPU_SECONDS: "CPU time of the process, seconds.",
     RSS_BYTES: "Resident memory of the process, bytes.",
     WINDOWS_CLOSED: "Window records closed since the start.",
     EPOCH: "Highest rollout epoch seen.",
+    LEASE_AGE: "Time since the lease was renewed, seconds; infinite if it was not since this boot.",
+    LATCHED: "1 for the cause for which the service put the baseline back by itself and waits for a person.",
+    KILLED: "1 while a symbol is killed: flat, and no orders.",
+    GUARDRAIL_TRIPS: "How often the service put the baseline back by itself, by cause.",
+    GUARDRAIL_SWAP_MS: "From noticing to the baseline on every symbol, for the latch that holds, milliseconds.",
     MODE_ACTIVE: "1 while the arm is active, 0 while quiet.",
     MODE_INFO: "The arm's mode and parameters, as labels.",
     MODE_LAST_CHANGE: "Market time of the last mode change, seconds since the epoch.",

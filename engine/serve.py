@@ -1,8 +1,9 @@
 """The released process: market feed -> two arms per symbol -> windows, metrics, control.
 
 Started with one JSON file that says everything: `python -m engine.serve SPEC.json`.
-It boots to baseline. SIGTERM drains: what was received is folded, windows nobody has
-collected yet are written down, then it exits. Where the market fails, they are written down as well.
+It boots to baseline, unless a live lease asks for the last deployment. SIGTERM drains: what was received is
+folded, windows nobody has collected yet are written down, then it exits. Where the market fails, they are
+written down as well.
 """
 
 import asyncio
@@ -24,12 +25,14 @@ import uvicorn
 import uvloop
 
 from engine.adapters.control import bind_socket, serve_control
-from engine.adapters.feeds import open_feed
+from engine.adapters.feeds import Feed, open_feed
 from engine.adapters.live.feed import LiveFeed
 from engine.adapters.playing import listen, play
 from engine.adapters.runtime import Runtime
+from engine.adapters.safety import Rules, Safety
 from engine.adapters.service_http import make_app
 from engine.adapters.service_spec import ServiceSpec
+from engine.adapters.standing import StandingFiles
 from engine.adapters.window_log import WindowLog
 from engine.clock import Clock, SystemClock
 from engine.errors import GraygateError, InputError, RefusedError
@@ -56,20 +59,25 @@ def assemble(spec: ServiceSpec, clock: Clock, stop: asyncio.Event) -> tuple[Runt
         raise InputError("a service needs either a feed to play or a live market to listen to")
     stable = pinned_by_environment(parse_params(spec.stable_params, spec.stable_fingerprint), dict(os.environ))
     switched_off = os.environ.get("DYNAMIC_MODE_ENABLED", "").lower() == "false"
-    log = WindowLog(Path(spec.state_dir) / "undelivered.jsonl", spec.measurement)
+    state_dir = Path(spec.state_dir)
+    log = WindowLog(state_dir / "undelivered.jsonl", spec.measurement)
+    rules = Rules(spec.caps, spec.guardrails, spec.lease_ttl_s)
 
-    def host_of(instruments: list[Instrument], *, with_depth: bool) -> Host:
-        return Host(instruments, spec.measurement, stable, spec.caps, with_depth=with_depth)
+    def runtime_of(instruments: list[Instrument], feed: Feed | None, *, with_depth: bool) -> Runtime:
+        host = Host(instruments, spec.measurement, stable, spec.caps, with_depth=with_depth)
+        safety = Safety(host, rules, StandingFiles(state_dir), clock, is_market_live=feed is None)
+        safety.boot(switched_off=switched_off)
+        return Runtime(host, feed, log, clock, switched_off, safety)
 
     if spec.live is not None:
         source = LiveFeed(spec.live, clock, random.Random(clock.now_ns()))
         with_depth = any(market.depth is not None for market in spec.live.markets)
-        runtime = Runtime(host_of(source.instruments(), with_depth=with_depth), None, log, clock, switched_off)
+        runtime = runtime_of(source.instruments(), None, with_depth=with_depth)
         runtime.live = source
         return runtime, listen(runtime, source, stop)
     assert spec.feed is not None
     feed = open_feed(spec.feed)
-    runtime = Runtime(host_of(feed.instruments(), with_depth=spec.feed.with_depth), feed, log, clock, switched_off)
+    runtime = runtime_of(feed.instruments(), feed, with_depth=spec.feed.with_depth)
     return runtime, play(runtime, feed, spec.feed.speed, clock)
 
 
@@ -95,9 +103,12 @@ async def serve(runtime: Runtime, market: Coroutine[Any, Any, None], state_dir: 
     listener = config.bind_socket()
     (state_dir / "http_port").write_text(str(listener.getsockname()[1]))
     serving, playing = asyncio.ensure_future(http._serve([listener])), asyncio.ensure_future(market)
+    guarding = asyncio.ensure_future(runtime.safety.guard())
     try:
-        await _until_stopped(playing, stop, is_live=runtime.live is not None)
+        await _until_stopped(playing, guarding, stop, is_live=runtime.live is not None)
     finally:
+        guarding.cancel()
+        await runtime.safety.keep()
         http.should_exit = True
         await asyncio.wait([serving])
         door.close()
@@ -106,15 +117,19 @@ async def serve(runtime: Runtime, market: Coroutine[Any, Any, None], state_dir: 
     serving.result()
 
 
-async def _until_stopped(playing: asyncio.Future[Any], stop: asyncio.Event, *, is_live: bool) -> None:
-    """Wait for `stop`. A market that is played ends there; a live one first hands over what it has received."""
+async def _until_stopped(
+    playing: asyncio.Future[Any], guarding: asyncio.Future[Any], stop: asyncio.Event, *, is_live: bool
+) -> None:
+    """Wait for `stop`. A market that is played ends there; a live one first hands over what it has received.
+
+    What market or guard raise ends the service: without a guard nothing runs.
+    """
     stopping = asyncio.ensure_future(stop.wait())
-    awaited: list[asyncio.Future[Any]] = [stopping, playing]
-    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-    if playing.done():
-        stopping.cancel()
-        playing.result()
-    await stop.wait()
+    awaited: set[asyncio.Future[Any]] = {stopping, playing, guarding}
+    while stopping in awaited:
+        done, awaited = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        for future in done - {stopping}:
+            future.result()
     if not is_live:
         playing.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import GraygateError, RefusedError, ServiceError
+from engine.adapters.control_client import inside
+from engine.errors import GraygateError, RefusedError
 
 Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -26,7 +27,7 @@ def bind_socket(path: Path) -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
     try:
-        with _inside(path.parent):
+        with inside(path.parent):
             door.bind(path.name)
     finally:
         os.umask(previous)
@@ -65,40 +66,3 @@ def _peer_uid(writer: asyncio.StreamWriter) -> int:
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid: int = struct.unpack("3i", credentials)[1]
     return uid
-
-
-class ControlClient:
-    """Sends commands to a service."""
-
-    def __init__(self, path: Path, timeout_s: float = 5.0) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def call(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Send one command and return its answer. Raises ServiceError, RefusedError."""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-                door.settimeout(self._timeout_s)
-                with _inside(self._path.parent):
-                    door.connect(self._path.name)
-                door.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-                with door.makefile("rb") as lines:
-                    answer = json.loads(lines.readline() or b"{}")
-        except (OSError, ValueError) as error:
-            raise ServiceError(f"the service at {self._path} does not answer {command} ({error})") from error
-        if answer.get("ok"):
-            return dict(answer)
-        message = answer.get("error", "no answer")
-        raise RefusedError(message) if answer.get("refused") else ServiceError(f"{command}: {message}")
-
-
-@contextlib.contextmanager
-def _inside(folder: Path) -> Any:
-    """Work in a folder for a moment: socket names are too short for absolute paths."""
-    before = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(folder)
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)

@@ -15,6 +15,7 @@ from engine import metrics as names
 from engine.clock import NS_PER_S
 from engine.strategy.events import TICK_NS
 from engine.strategy.fold import ARMS
+from engine.strategy.guardrails import CAUSES
 from engine.strategy.host import Host
 from engine.strategy.mode import MODES, REASONS
 
@@ -23,14 +24,19 @@ ARM_LABELS = ["symbol", "arm"]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the service has counted since it started: alerts by kind, refused updates by module, and what its
-    live feed went through by event, refused messages by reason."""
+    """What the service has counted since it started: alerts by kind, refused updates by module, what its live feed
+    went through by event, refused messages by reason, what put the baseline back by cause. And how it stands: age of
+    its lease, the cause it is latched by, and how long the baseline took to be back then."""
 
     windows_closed: int = 0
     alerts: Mapping[str, int] = field(default_factory=dict)
     failed_updates: Mapping[str, int] = field(default_factory=dict)
     feed_events: Mapping[str, int] = field(default_factory=dict)
     refused_messages: Mapping[str, int] = field(default_factory=dict)
+    trips: Mapping[str, int] = field(default_factory=dict)
+    lease_age_s: float = math.nan
+    latched_by: str | None = None
+    swap_ms: float = math.nan
 
 
 class HostCollector(Collector):
@@ -41,23 +47,35 @@ class HostCollector(Collector):
         self._tally = tally
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._process()
+        tally = self._tally()
+        yield from self._process(tally)
+        yield from self._safety(tally)
         yield from self._modes()
         yield from self._triggers()
         yield from self._signals()
 
-    def _process(self) -> Iterator[Metric]:
+    def _process(self, tally: Tally) -> Iterator[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         yield _counter(names.CPU_SECONDS, usage.ru_utime + usage.ru_stime)
         yield _gauge(names.RSS_BYTES, resident_bytes())
         yield _gauge(names.CLOCK_NS, self._host.clock_ns / NS_PER_S)
         yield _gauge(names.EPOCH, self._host.epoch)
-        tally = self._tally()
         yield _counter(names.WINDOWS_CLOSED, tally.windows_closed)
         yield _by_label(names.CRITICAL_ALERTS, "kind", tally.alerts)
         yield _by_label(names.PARAMS_UPDATE_FAILURES, "module", tally.failed_updates)
         yield _by_label(names.FEED_EVENTS, "event", tally.feed_events)
         yield _by_label(names.FEED_REFUSED, "reason", tally.refused_messages)
+
+    def _safety(self, tally: Tally) -> Iterator[Metric]:
+        yield _gauge(names.LEASE_AGE, tally.lease_age_s)
+        yield _gauge(names.GUARDRAIL_SWAP_MS, tally.swap_ms)
+        yield _by_label(names.GUARDRAIL_TRIPS, "cause", tally.trips)
+        latched, killed = _family(names.LATCHED, ["cause"]), _family(names.KILLED, ["symbol"])
+        for cause in CAUSES:
+            latched.add_metric([cause], float(cause == tally.latched_by))
+        for symbol in self._host.symbols:
+            killed.add_metric([symbol], float(symbol in self._host.killed))
+        yield from (latched, killed)
 
     def _arms(self) -> Iterator[tuple[list[str], tuple[int, int], Any]]:
         """Labels, place and record of every arm."""

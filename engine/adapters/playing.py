@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from engine.adapters.feeds import Feed
 from engine.adapters.live.feed import LiveFeed
 from engine.adapters.runtime import Runtime
-from engine.clock import NS_PER_S, Clock
+from engine.clock import NS_PER_MS, NS_PER_S, Clock
 from engine.strategy.events import TICK_NS, EventBatch
 
-SLICES_PER_TURN = 20
-"""Slices folded before the loop looks at its doors again."""
+TURN_NS = 10 * NS_PER_MS
+"""Time that may be spent on folding before the loop looks at its doors again."""
 
 
 async def play(runtime: Runtime, feed: Feed, speed: float, clock: Clock) -> None:
     """Fold a feed, no faster than `speed` times real time and never past the horizon that was asked for."""
     started_ns: int | None = None
-    for count, piece in enumerate(feed.slices(_step_ns(speed))):
+    turn_ns = clock.mono_ns()
+    for piece in feed.slices(_step_ns(speed)):
         while piece.clock_ns > runtime.horizon_ns:
             runtime.moved.clear()
             started_ns = None
@@ -28,10 +29,9 @@ async def play(runtime: Runtime, feed: Feed, speed: float, clock: Clock) -> None
         if speed > 0:
             due_s = (piece.clock_ns - market_ns) / NS_PER_S / speed
             ahead_s = due_s - (clock.mono_ns() - started_ns) / NS_PER_S
-        if ahead_s > 0.002:
-            await asyncio.sleep(ahead_s)
-        elif count % SLICES_PER_TURN == 0:
-            await asyncio.sleep(0)
+        if ahead_s > 0.002 or clock.mono_ns() - turn_ns > TURN_NS:
+            await asyncio.sleep(max(0.0, ahead_s))
+            turn_ns = clock.mono_ns()
     runtime.exhausted = True
 
 

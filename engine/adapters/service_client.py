@@ -1,4 +1,4 @@
-"""The rollout's view of a running service: deploy, play, scrape, collect."""
+"""The rollout's view of a running service: steer, scrape, collect."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine import metrics as names
-from engine.adapters.control import ControlClient
+from engine.adapters.control_client import ControlledService
 from engine.clock import Clock
 from engine.errors import ServiceError
 
@@ -16,29 +16,13 @@ SCRAPE_TIMEOUT_S = 2.0
 MAX_BODY = 64 << 20
 
 
-class ServiceClient:
-    """Talks to the service whose state folder is given; finds its port there."""
+class ServiceClient(ControlledService):
+    """Steers the service whose state folder is given, and collects from it; finds its port there."""
 
     def __init__(self, state_dir: Path, clock: Clock) -> None:
+        super().__init__(state_dir / "control.sock")
         self._state_dir = state_dir
         self._clock = clock
-        self._control = ControlClient(state_dir / "control.sock")
-
-    def status(self) -> dict[str, Any]:
-        """Market clock, live fingerprints, epoch. Raises ServiceError."""
-        return self._control.call("status")
-
-    def play(self, until_ns: int) -> None:
-        """Let the market run up to a market time. Raises RefusedError when the feed ends before."""
-        self._control.call("play", until_ns=until_ns)
-
-    def apply(self, **deployment: Any) -> dict[str, Any]:
-        """Deploy candidate parameters on all symbols or none. Raises RefusedError, ServiceError."""
-        return self._control.call("apply", **deployment)
-
-    def roll_back(self, epoch: int, symbols: list[str] | None = None) -> dict[str, Any]:
-        """Make the baseline live. Raises RefusedError, ServiceError."""
-        return self._control.call("roll_back", epoch=epoch, symbols=symbols)
 
     def windows(self, after: int) -> dict[str, Any]:
         """Windows with a number above `after`: {boot, last, windows}. Raises ServiceError."""

@@ -1,20 +1,24 @@
 """The one JSON file that a service is started with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from engine.adapters.feeds import FeedSpec
 from engine.adapters.live.spec import LiveSpec
 from engine.strategy.caps import Caps
+from engine.strategy.guardrails import GuardrailLimits
 from engine.strategy.records import Measurement
+
+LEASE_TTL_S = 20.0
 
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """Everything the service needs to know at start. `state_dir` holds socket, port file and undelivered windows.
+    """Everything the service needs to know at start.
 
-    Either `feed`, a market to play, or `live`, one to listen to.
+    `state_dir` holds socket, port file, undelivered windows and what survives a restart. Either `feed`, a market to
+    play, or `live`, one to listen to. A candidate stays live for `lease_ttl_s` seconds after the last renewal.
     """
 
     state_dir: str
@@ -24,6 +28,8 @@ class ServiceSpec:
     caps: Caps
     feed: FeedSpec | None = None
     live: LiveSpec | None = None
+    guardrails: GuardrailLimits = field(kw_only=True)
+    lease_ttl_s: float = LEASE_TTL_S
 
 
 def spec_bytes(spec: ServiceSpec) -> bytes:

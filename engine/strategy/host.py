@@ -10,6 +10,10 @@ from engine.errors import RefusedError
 from engine.strategy.caps import Caps, cap_rows
 from engine.strategy.events import TICK_NS, EventBatch, Instrument, Slice
 from engine.strategy.fold import ARM_NAMES, ARMS, BASELINE, CANARY, Fold
+from engine.strategy.guardrails import LiveArm, LiveCanaries
+from engine.strategy.kernels import paper
+from engine.strategy.kernels.fold import switch_mode
+from engine.strategy.layout import ACTIVE, CANARY_ARM, GUARDRAIL, QUIET
 from engine.strategy.mode import MODES, Reason, Transition, transition_diff
 from engine.strategy.params import StrategyParams, parse_params
 from engine.strategy.records import Measurement, WindowRecord
@@ -48,7 +52,10 @@ class Stamp:
 
 
 class Host:
-    """The strategy side of the service: a fold over slices, and the two-phase update."""
+    """The strategy side of the service: a fold over slices, and the two-phase update.
+
+    `epoch` is the highest seen; `killed` has the epoch of the kill per symbol.
+    """
 
     def __init__(
         self,
@@ -62,15 +69,17 @@ class Host:
         symbols = [item.symbol for item in instruments]
         self.instruments = tuple(instruments)
         self.measurement = measurement
-        self.folding = Fold(
-            instruments, measurement, first_snapshot(stable, symbols), cap_rows(caps, symbols), with_depth=with_depth
-        )
+        capped = cap_rows(caps, symbols)
+        self.folding = Fold(instruments, measurement, first_snapshot(stable, symbols), capped, with_depth=with_depth)
         self.epoch = 0
         self.clock_ns = 0
+        self.killed: dict[str, int] = {}
+        self._is_tradable = capped["is_tradable"].copy()
         self._index = {symbol: i for i, symbol in enumerate(symbols)}
         self._stamp = self._stamp_before = Stamp(0, None, None, dict.fromkeys(symbols, BASELINE))
         self._places = np.arange(len(symbols))
         self._live_arms = np.full(len(symbols), ARMS[BASELINE])
+        self._canaries = LiveCanaries(len(symbols))
 
     @property
     def stage(self) -> str | None:
@@ -140,6 +149,23 @@ class Host:
         """Name of the live arm per symbol."""
         return dict(self._stamp.live)
 
+    def exposed(self) -> tuple[str, ...]:
+        """Symbols whose live arm runs the candidate."""
+        return tuple(symbol for symbol, arm in self._stamp.live.items() if arm == CANARY)
+
+    def live_canaries(self) -> tuple[LiveArm, ...]:
+        """What guardrails look at: every canary arm that is live."""
+        return self._canaries.read(self.symbols, self.folding.memory.market, self.folding.snapshot.table, self.clock_ns)
+
+    def newest_event_ns(self) -> int:
+        """Arrival of the newest event of any symbol, market time; where the market began before there was one."""
+        market = self.folding.memory.market
+        return int(max(market["last_event_ns"].max(), market["begun_ns"].max()))
+
+    def slowest_symbol_ns(self) -> int:
+        """The least market clock of all symbols: it moves only if every symbol is folded."""
+        return int(self.folding.memory.market["now_ns"].min())
+
     def coalesce_ns(self) -> int:
         """How long the feed may gather events before they are folded: what every live arm allows."""
         places, live = self._places, self._live_arms
@@ -151,8 +177,7 @@ class Host:
 
         This is the slow part of an update. Raises ConfigError or RefusedError.
         """
-        self._check_epoch(wanted.epoch)
-        self._check_symbols(wanted.live)
+        self.require_servable(wanted)
         params = parse_params(wanted.params, wanted.fingerprint)
         return Candidate(params, param_rows(params, self.symbols))
 
@@ -165,8 +190,7 @@ class Host:
         """
         if candidate is None:
             candidate = self.read(wanted)
-        self._check_epoch(wanted.epoch)
-        self._check_symbols(wanted.live)
+        self.require_servable(wanted)
         snapshot, params, rows = self.folding.snapshot, candidate.params, candidate.rows
         if wanted.fingerprint != snapshot.fingerprints[ARMS[CANARY]]:
             self.folding.publish(prepare(snapshot, rows, wanted.fingerprint, params, wanted.epoch, self.symbols))
@@ -186,11 +210,62 @@ class Host:
 
     def roll_back(self, symbols: Sequence[str] | None, epoch: int) -> None:
         """Make the baseline live again on these symbols, on all if None. The canary goes on in shadow."""
-        self._check_epoch(epoch)
         self._check_symbols(symbols or ())
-        self.epoch = max(self.epoch, epoch)
-        live = {**self._stamp.live, **dict.fromkeys(self.symbols if symbols is None else symbols, BASELINE)}
+        self.take_epoch(epoch)
+        self._lower(self.symbols if symbols is None else symbols)
+
+    def stand_down(self) -> None:
+        """Make the baseline live on every symbol and the canary arms quiet: no epoch is asked for, nothing refuses."""
+        self._lower(self.symbols)
+        market, rows = self.folding.memory.market, self.folding.snapshot.rows
+        for i in (market["arms"]["mode"][:, CANARY_ARM] == ACTIVE).nonzero()[0].tolist():
+            switch_mode(market, i, rows, CANARY_ARM, QUIET, GUARDRAIL)
+            change = Transition(self.clock_ns, MODES[ACTIVE], MODES[QUIET], Reason.GUARDRAIL)
+            self.folding.transitions.append((self.symbols[i], CANARY, change))
+
+    def kill(self, symbols: Sequence[str] | None, epoch: int) -> None:
+        """Baseline, both arms flat, and no orders until `rearm`, on these symbols, on all if None."""
+        self._check_symbols(symbols or ())
+        self.take_epoch(epoch)
+        named = self.symbols if symbols is None else symbols
+        self._lower(named)
+        self.killed |= dict.fromkeys(named, epoch)
+        for symbol in named:
+            paper.halt(self.folding.memory.market, self._index[symbol], self.folding.snapshot.rows)
+
+    def rearm(self, epoch: int) -> None:
+        """Allow orders again wherever the caps do."""
+        self.take_epoch(epoch)
+        self.killed = {}
+        self.folding.memory.market["caps"]["is_tradable"] = self._is_tradable
+
+    def is_flat(self) -> bool:
+        """Whether no killed symbol holds a paper position or has an order under way."""
+        arms, places = self.folding.memory.market["arms"], [self._index[symbol] for symbol in self.killed]
+        return not any(arms[name][places].any() for name in ("position", "wanted", "due_ns"))
+
+    def disregard_running_windows(self) -> None:
+        """Let windows that have begun before now count as not measured, as if parameters had changed inside them."""
+        market = self.folding.memory.market
+        has_run = market["window_end_ns"] - self.measurement.window_ns() < market["now_ns"]
+        market["arms"]["window"]["is_mixed"][has_run] = 1
+
+    def take_epoch(self, epoch: int) -> None:
+        """Remember the epoch of whoever gives orders. Raises RefusedError if a later one was seen."""
+        self._check_epoch(epoch)
+        self.epoch = epoch
+
+    def _lower(self, symbols: Sequence[str]) -> None:
+        live = {**self._stamp.live, **dict.fromkeys(symbols, BASELINE)}
         self._put_in_force(replace(self._stamp, since_ns=self.clock_ns, live=live))
+
+    def require_servable(self, wanted: Deployment) -> None:
+        """Raise RefusedError for an older epoch, a symbol that is not served here, or one that was killed."""
+        self._check_epoch(wanted.epoch)
+        self._check_symbols(wanted.live)
+        killed = sorted(self.killed.keys() & set(wanted.live))
+        if killed:
+            raise RefusedError(f"{killed[0]} was killed; it trades again after graygate rearm")
 
     def _check_symbols(self, symbols: Sequence[str]) -> None:
         unknown = sorted(set(symbols) - set(self.symbols))
@@ -211,6 +286,7 @@ class Host:
             self._stamp_before = self._stamp
         self._stamp = stamp
         self._live_arms = np.array([ARMS[stamp.live[symbol]] for symbol in self.symbols])
+        self._canaries.put(self._live_arms == CANARY_ARM, self.folding.memory.market, self.clock_ns)
         if into_window_ns == 0:
             market = self.folding.memory.market
             is_fresh = (market["now_ns"] == self.clock_ns) & (market["last_event_ns"] <= self.clock_ns)

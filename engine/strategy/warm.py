@@ -9,7 +9,7 @@ import numpy as np
 from engine.strategy.checks import MODULES
 from engine.strategy.events import BookTop, EventBatch, Instrument, Slice, Trade
 from engine.strategy.fold import Fold
-from engine.strategy.kernels import activity
+from engine.strategy.kernels import activity, paper
 from engine.strategy.kernels import fold as kernels
 from engine.strategy.kernels.compile import forget_others
 from engine.strategy.layout import ACTIVE, CAPS, MANUAL, PARAMS
@@ -35,6 +35,7 @@ def warm_up() -> None:
     folding.settle()
     for module in MODULES:
         module.check(table.reshape(-1))
+    paper.halt(folding.memory.market, 0, snapshot.rows)
     kernels.switch_mode(folding.memory.market, 0, snapshot.rows, 0, ACTIVE, MANUAL)
     activity.close_window(folding.memory.market, 0, 0, SECOND, np.zeros(5))
     activity.per_minute_bps(0.0, 0)

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.wire_server import wire_process
 from benchmarks.wire_tape import WireSpec
-from config.loader import CONFIG_DIR, load_caps, load_release
-from engine.adapters.control import ControlClient
+from config.loader import CONFIG_DIR, load_caps, load_guardrails, load_release
+from engine.adapters.control_client import ControlClient
 from engine.adapters.live.spec import LiveSpec, MarketSpec
 from engine.adapters.service_client import ServiceClient
 from engine.adapters.service_spec import ServiceSpec, spec_bytes
@@ -73,7 +73,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
         )  # fmt: skip
         spec = ServiceSpec(
             str(state_dir), Measurement(1, 250, (1_000,)), canonical_json(stable.params), stable.fingerprint,
-            load_caps(), live=LiveSpec((market,)),
+            load_caps(), live=LiveSpec((market,)), guardrails=load_guardrails(), lease_ttl_s=600.0,
         )  # fmt: skip
         (state_dir / "service.json").write_bytes(spec_bytes(spec))
         process = subprocess.Popen([sys.executable, "-m", "engine.serve", str(state_dir / "service.json")], cwd=ROOT)
@@ -118,6 +118,7 @@ def test_a_candidate_goes_live_and_back_while_the_market_runs(listening: Listeni
         "params": canonical_json(candidate.params), "live": [SYMBOLS[1]],
     }  # fmt: skip
 
+    listening.client.renew(1)
     assert listening.client.apply(**wanted)["live"][SYMBOLS[1]] == candidate.fingerprint
     until(lambda: any(row["live"] and row["arm"] == "canary" for row in listening.client.windows(0)["windows"]))
     status = listening.client.roll_back(2)

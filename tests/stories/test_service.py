@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.adapters.control import ControlClient
+from engine.adapters.control_client import ControlClient
 from engine.adapters.processes import BASELINE_SWITCHES, start_service, stop
 from engine.adapters.service_client import ServiceClient
 from engine.clock import NS_PER_S, SystemClock
@@ -40,6 +40,7 @@ def deploy(wiring: Wiring, **changes: object) -> dict[str, object]:
         "rollout_id": "r", "stage": "10pct", "epoch": 1, "fingerprint": release.fingerprint,
         "params": release.params, "live": list(wiring.spec.symbols["10pct"]),
     }  # fmt: skip
+    wiring.service.renew(1)
     return wiring.service.apply(**(wanted | changes))
 
 

@@ -5,10 +5,11 @@ arms with different limits compare. An order is filled at the ask (buys) or bid 
 quote at least `latency_ns` after the decision: never at the mid, never at the quote it was decided on.
 
 Four caps hold whatever the parameters say: instrument and venue, value and number of orders, price, position.
+A symbol that is killed is flat at once, and its cap on instruments lets nothing be opened.
 """
 
 from engine.clock import NS_PER_S
-from engine.strategy.kernels.arrays import Record
+from engine.strategy.kernels.arrays import Record, Records
 from engine.strategy.kernels.compile import inlined, kernel
 from engine.strategy.layout import MAX_ORDERS
 
@@ -79,6 +80,28 @@ def on_quote(arm: Record, p: Record, caps: Record, ts_ns: int, bid_px: float, as
 
 
 @kernel
+def halt(market: Records, i: int, rows: Records) -> None:
+    """Both arms of one symbol leave their positions at once, at the present bid or ask; nothing is opened from here on.
+
+    Where no quote is known, they leave at the mid at which they were last valued.
+    """
+    m = market[i]
+    m.caps.is_tradable = 0
+    for j in range(2):
+        arm = m.arms[j]
+        p = rows[i].modes[j, arm.mode]
+        held = arm.position
+        if held != 0:
+            _order(arm, p, 0, m.now_ns)
+            bid_px = m.bid_px if m.has_quote else arm.marked_mid
+            ask_px = m.ask_px if m.has_quote else arm.marked_mid
+            mid = 0.5 * (bid_px + ask_px)
+            _earn(arm, held * (mid / arm.marked_mid - 1.0) * 1e4)
+            _trade(arm, p, -held, bid_px if held > 0 else ask_px, mid)
+        arm.position = arm.wanted = arm.due_ns = 0
+
+
+@kernel
 def _fill(arm: Record, p: Record, caps: Record, bid_px: float, ask_px: float) -> None:
     mid = 0.5 * (bid_px + ask_px)
     arm.marked_mid = mid
@@ -89,13 +112,20 @@ def _fill(arm: Record, p: Record, caps: Record, bid_px: float, ask_px: float) ->
         arm.wanted = arm.position
         arm.window.capped += 1
         return
+    _trade(arm, p, traded, price, mid)
+    arm.position = arm.wanted
+
+
+@kernel
+def _trade(arm: Record, p: Record, traded: int, price: float, mid: float) -> None:
+    """Pay the fee and the distance to the mid."""
+    arm.marked_mid = mid
     cost_bps = abs(traded) * p.fee_bps
     arm.window.fees_bps += cost_bps
     arm.window.turnover += abs(traded)
     _earn(arm, -traded * (price / mid - 1.0) * 1e4)
     arm.equity_bps -= cost_bps
     _track_drawdown(arm)
-    arm.position = arm.wanted
 
 
 @kernel

@@ -5,7 +5,6 @@ import json
 import random
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,28 @@ from engine.adapters.exporter import HostCollector
 from engine.adapters.live.feed import LiveFeed
 from engine.adapters.live.spec import LiveSpec, MarketSpec
 from engine.adapters.runtime import Runtime
-from engine.adapters.window_log import WindowLog
 from engine.clock import FakeClock
 from engine.errors import ConfigError, RefusedError
-from engine.metrics import CRITICAL_ALERTS, FEED_EVENTS
+from engine.metrics import CRITICAL_ALERTS, FEED_EVENTS, GUARDRAIL_TRIPS, KILLED, LATCHED
 from engine.serve import serve
-from engine.strategy.events import Instrument, Slice
+from engine.strategy.events import Slice
 from engine.strategy.fold import BASELINE, CANARY
 from engine.strategy.host import Candidate, Deployment, Host
 from engine.strategy.layout import CANARY_ARM
-from engine.strategy.params import StrategyParams, canonical_json, fingerprint
-from tests.making import MEASUREMENT, T0, WIDE_CAPS, S, params_with
+from engine.strategy.params import StrategyParams, fingerprint
+from tests import making_service
+from tests.making import T0, S, params_with
+from tests.making_service import SYMBOLS, deployed, do, request
 
-SYMBOLS = ("BTCUSDT.simulated", "ETHUSDT.simulated")
 FIRST = params_with({"paper.fee_bps": 2.0})
 SECOND = params_with({"paper.fee_bps": 3.0})
 
 
 def runtime_in(folder: Path, clock: FakeClock | None = None) -> Runtime:
-    """A runtime that listens to a live market of two symbols, without the market."""
-    host = Host([Instrument(symbol) for symbol in SYMBOLS], MEASUREMENT, params_with({"mode": "quiet"}), WIDE_CAPS)
-    log = WindowLog(folder / "undelivered.jsonl", MEASUREMENT)
-    return Runtime(host, None, log, clock or FakeClock(), switched_off=False)
-
-
-def request(params: StrategyParams, epoch: int = 1, live: tuple[str, ...] = SYMBOLS) -> dict[str, Any]:
-    """An `apply` as it comes in through the control socket."""
-    wanted = asdict(Deployment("rollout", "10pct", epoch, fingerprint(params), canonical_json(params), live))
-    loaded: dict[str, Any] = json.loads(json.dumps(wanted))
-    return loaded
+    """A runtime with a lease of epoch 1."""
+    runtime = making_service.runtime_in(folder, clock)
+    runtime.safety.renew(1)
+    return runtime
 
 
 def alerts_of(runtime: Runtime) -> dict[str, float]:
@@ -98,6 +90,20 @@ def test_what_the_books_of_a_live_feed_went_through_is_exported(tmp_path: Path) 
     events = {sample.labels["event"] for sample in families[FEED_EVENTS].samples}
 
     assert {"depth_gaps", "depth_duplicates", "depth_dropped"} <= events
+
+
+def test_what_tripped_and_is_killed_is_exported(tmp_path: Path) -> None:
+    runtime = deployed(tmp_path, FakeClock(), live=SYMBOLS[:1])
+    runtime.safety.loop_lag_ms = 1e9
+    runtime.safety.check()
+    do(runtime, "kill", epoch=2, symbols=[SYMBOLS[1]])
+
+    families = {family.name: family.samples for family in HostCollector(runtime.host, runtime.tally).collect()}
+    latched = {sample.labels["cause"]: sample.value for sample in families[LATCHED]}
+    trips = {sample.labels["cause"]: sample.value for sample in families[GUARDRAIL_TRIPS]}
+    assert {cause for cause, value in latched.items() if value} == {"loop_lag"}
+    assert {cause for cause, value in trips.items() if value} == {"loop_lag"}
+    assert [sample.value for sample in families[KILLED]] == [0.0, 1.0]
 
 
 class Gate:
@@ -247,3 +253,20 @@ def test_windows_are_written_down_when_the_service_is_stopped(tmp_path: Path) ->
     serve_until(runtime, tmp_path, played)
 
     assert len((tmp_path / "undelivered.jsonl").read_text().splitlines()) == 2 * len(SYMBOLS)
+
+
+def test_without_a_guard_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = runtime_in(tmp_path)
+
+    def broken() -> None:
+        raise RuntimeError("the guard broke")
+
+    monkeypatch.setattr(runtime.safety, "check", broken)
+
+    async def played(_: asyncio.Event) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="the guard broke"):
+        serve_until(runtime, tmp_path, played)
+
+    assert not (tmp_path / "control.sock").exists()

@@ -23,6 +23,7 @@ from engine.strategy.host import Host
 from engine.strategy.records import Measurement
 from engine.strategy.warm import warm_up
 from tests.engine.adapters.live.hearing import PATIENCE_S, live_spec
+from tests.making_service import safety_in
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +55,8 @@ def fold(wire: WireSpec, folder: Path, jump_s: float = 0.0) -> list[dict[str, An
             feed = LiveFeed(live_spec(tape, server.port, depth=None), clock, random.Random(1))
             params = load_release(CONFIG_DIR / "baseline.yaml", {}, {}).params
             host = Host(feed.instruments(), MEASUREMENT, params, load_caps(), with_depth=False)
-            runtime = Runtime(host, None, WindowLog(folder / "undelivered.jsonl", MEASUREMENT), clock, False)
+            log = WindowLog(folder / "undelivered.jsonl", MEASUREMENT)
+            runtime = Runtime(host, None, log, clock, False, safety_in(folder, host, clock))
             listening = asyncio.ensure_future(listen(runtime, feed, stop))
             while not server.is_over:
                 if server.place > len(tape.messages) // 2:
