@@ -1,7 +1,5 @@
 """The whole rollout: stage after stage, slot after slot, until it is promoted, held or rolled back."""
 
-import fcntl
-import os
 import sys
 from pathlib import Path
 
@@ -9,12 +7,10 @@ from prefect import flow
 
 from engine.errors import GraygateError
 from engine.rollout.decision import Action
-from engine.rollout.journal import RecordType
-from engine.rollout.plan import Plan
-from engine.rollout.state import RolloutState
-from engine.rollout.verdict import Verdict
+from engine.rollout.due import next_due
 from flows.stage import stage
 from tasks.report import final_report, reports_beside
+from tasks.walk import at_work
 from tasks.wiring import open_rollout
 
 
@@ -36,41 +32,15 @@ def rollout(folder: str, rollout_id: str) -> str:
     return wiring.state().outcome or "waiting"
 
 
-def next_due(plan: Plan, state: RolloutState) -> tuple[str, int] | None:
-    """Return the stage and slot to work on next; None when the rollout is over.
-
-    A slot that failed or ended the stage is worked on again until it was acted on: its steps find
-    themselves done.
-    """
-    if state.outcome is not None:
-        return None
-    for planned in plan.stages:
-        current = state.stage(planned.name)
-        if current.advanced:
-            continue
-        if current.verdict is Verdict.FAIL or current.is_over:
-            return planned.name, max(1, current.slots_observed)
-        return planned.name, min(current.slots_judged + 1, planned.slot_count)
-    return None
-
-
 def main() -> int:
     """Run one rollout in this process; a second one for the same folder is refused."""
     folder = Path(sys.argv[1])
-    with (folder / "flow.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("flow: another process is working on this rollout", file=sys.stderr)
-            return 3
-        try:
-            wiring = open_rollout(folder)
-            wiring.journal.epoch += 1
-            wiring.journal.append(RecordType.FLOW_STARTED, {"pid": os.getpid()})
+    try:
+        with at_work(folder, "flow") as wiring:
             rollout(str(folder), wiring.spec.rollout)
-        except GraygateError as error:
-            print(f"flow: {error}", file=sys.stderr)
-            return error.exit_code
+    except GraygateError as error:
+        print(f"flow: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

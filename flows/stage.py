@@ -10,11 +10,12 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from engine.errors import EvidenceError, ServiceError
+from engine.errors import EvidenceError, RefusedError, ServiceError
 from engine.rollout.decision import Action
 from engine.rollout.verdict import Finding, Verdict
 from tasks import act as acting
 from tasks import approve as approving
+from tasks import approve_form
 from tasks import collect as collecting
 from tasks import compare as comparing
 from tasks import deploy as deploying
@@ -42,11 +43,15 @@ def stage(folder: str, stage_name: str, slot: int) -> str:
         collect(folder, stage_name, slot)
         judged = compare(folder, stage_name, slot)
         report(folder, stage_name, slot, judged)
+        approve(folder, stage_name, slot, judged)
+        return act(folder, stage_name, slot, judged)
     except (ServiceError, EvidenceError) as error:
         acting.roll_back_after_error(open_rollout(Path(folder)), stage_name, error)
         return Action.ROLL_BACK.value
-    approve(folder, stage_name, slot, judged)
-    return act(folder, stage_name, slot, judged)
+    except RefusedError:
+        if not acting.is_ended(open_rollout(Path(folder))):
+            raise
+        return Action.ROLL_BACK.value  # somebody ended the rollout meanwhile
 
 
 @task(cache_policy=NO_CACHE)
@@ -57,7 +62,7 @@ def preflight(folder: str, stage_name: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def deploy(folder: str, stage_name: str) -> None:
-    """Drill a rollback, then put the candidate on the stage's symbols."""
+    """Order the drill and the candidate onto the stage's symbols; the guardian does it."""
     deploying.deploy(open_rollout(Path(folder)), stage_name)
 
 
@@ -112,7 +117,7 @@ def approve(folder: str, stage_name: str, slot: int, judged: Judged) -> None:
         return
     lines = "\n".join(f"- **{finding.verdict.name}** {finding.sentence}" for finding in findings)
     text = f"## Advance stage {stage_name}?\n\nVerdict **{verdict.name}**, evidence `{digest[:12]}`\n\n{lines}"
-    approving.ask_in_prefect(wiring, stage_name, digest, text)
+    approve_form.ask_in_prefect(wiring, stage_name, digest, text)
 
 
 @task(cache_policy=NO_CACHE)

@@ -17,6 +17,8 @@ from engine.rollout.journal import Record, RecordType
 from engine.rollout.state import RolloutState, StageState, fold
 
 POLL_S = 0.3
+STAND_IN_POLLS = 70
+"""How long a flow may be gone before nobody is expected to take its place."""
 
 
 class Running(Protocol):
@@ -63,6 +65,7 @@ class _Follower:
         self._shown = 0
 
     def run(self) -> None:
+        gone_polls = 0
         while True:
             alive = self._session.flow_is_alive()
             records = self._session.journal().records()
@@ -72,7 +75,8 @@ class _Follower:
             state = fold(records)
             self._draw(state)
             self._maybe_ask(state)
-            if not alive:
+            gone_polls = 0 if alive or self._waits(state) else gone_polls + 1
+            if (state.outcome is not None and not alive) or gone_polls > STAND_IN_POLLS:
                 return
             time.sleep(POLL_S)
 
@@ -98,10 +102,12 @@ class _Follower:
             self._bars[stage_name] = self._progress.add_task(f"observing {stage_name}", total=1.0)
         return self._bars[stage_name]
 
+    def _waits(self, state: RolloutState) -> bool:
+        return state.outcome is None and state.current is not None and state.current.waits_for_a_person
+
     def _maybe_ask(self, state: RolloutState) -> None:
         stage = state.current
-        waits = stage is not None and stage.requested_digest is not None and stage.answer is Answer.NOT_ASKED
-        if not waits or stage is None or state.planned.get("approve") != "ask" or not sys.stdin.isatty():
+        if not self._waits(state) or stage is None or state.planned.get("approve") != "ask" or not sys.stdin.isatty():
             return
         self._progress.stop()
         self._ask(stage)

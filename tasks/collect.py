@@ -9,7 +9,7 @@ from tasks.wiring import Wiring
 
 def collect(wiring: Wiring, stage_name: str, slot: int) -> None:
     """Commit what the service has closed since the last commit. Raises ServiceError, EvidenceError."""
-    step = f"{stage_name}/{slot}/collect"
+    step = wiring.step(stage_name, slot, "collect")
     if any(record.step == step for record in wiring.journal.records()):
         return
     committed = next((commit for commit in wiring.windows.commits() if commit.step == step), None)
@@ -22,7 +22,7 @@ def collect(wiring: Wiring, stage_name: str, slot: int) -> None:
         "windows_digest": wiring.windows.digest(),
         "ops_digest": wiring.ops.digest(),
     }
-    wiring.journal.append_once(step, RecordType.EVIDENCE_COLLECTED, body, stage=stage_name)
+    wiring.note(stage_name, slot, "collect", type_=RecordType.EVIDENCE_COLLECTED, body=body)
 
 
 def _new_windows(wiring: Wiring) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -61,7 +61,7 @@ def _scrapes(wiring: Wiring, stage_name: str, slot: int) -> list[dict[str, Any]]
     rows = []
     for line in path.read_text().splitlines():
         try:
-            rows.append({**json.loads(line), "stage": stage_name})
+            rows.append({**json.loads(line), "stage": wiring.step(stage_name)})
         except json.JSONDecodeError:
             continue  # a scrape cut short by a kill was never acknowledged
     return rows

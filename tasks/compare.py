@@ -4,10 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from engine.clock import NS_PER_S
+from engine.errors import RefusedError
 from engine.rollout.evidence import Evidence
 from engine.rollout.journal import RecordType
 from engine.rollout.judge.judge import Look, judge
 from engine.rollout.plan import Stage
+from engine.rollout.state import RolloutState
 from engine.rollout.verdict import Finding, Verdict, overall
 from engine.strategy.params import canonical_json, digest
 from tasks.wiring import Wiring
@@ -16,26 +18,28 @@ from tasks.wiring import Wiring
 def compare(wiring: Wiring, stage_name: str, slot: int) -> tuple[Verdict, list[Finding]]:
     """Judge the stage up to a slot and write the verdict to the journal once. Raises EvidenceError."""
     stage = wiring.plan.stage(stage_name)
-    findings = judge(wiring.plan, stage, load_evidence(wiring, stage, slot), Look(slot, stage.slot_count))
+    state = wiring.state()
+    findings = judge(wiring.plan, stage, load_evidence(wiring, state, stage, slot), Look(slot, stage.slot_count))
     verdict = overall(findings)
     body = {
         "slot": slot,
         "verdict": verdict.name,
-        "evidence_digest": evidence_digest(wiring, stage, slot, findings),
+        "evidence_digest": evidence_digest(wiring, state, stage, slot, findings),
         "findings": plain_findings(findings),
     }
-    wiring.journal.append_once(f"{stage_name}/{slot}/compare", RecordType.VERDICT_REACHED, body, stage=stage_name)
+    wiring.note(stage_name, slot, "compare", type_=RecordType.VERDICT_REACHED, body=body)
     return verdict, findings
 
 
-def load_evidence(wiring: Wiring, stage: Stage, slot: int) -> Evidence:
-    """Read the committed windows and scrapes of a stage up to a slot."""
-    stage_state = wiring.state().stage(stage.name)
-    assert stage_state.start_ns is not None
-    step = f"{stage.name}/{slot}/collect"
+def load_evidence(wiring: Wiring, state: RolloutState, stage: Stage, slot: int) -> Evidence:
+    """Read the committed windows and scrapes of an attempt at a stage, up to a slot."""
+    stage_state = state.stage(stage.name)
+    if stage_state.start_ns is None:
+        raise RefusedError(f"stage {stage.name} has not started in this attempt")
+    step = state.step(stage.name, slot, "collect")
     ops = wiring.ops.read(step)
     if ops:
-        of_stage = ops["stage"] == stage.name
+        of_stage = ops["stage"] == state.step(stage.name)
         ops = {name: column[of_stage] for name, column in ops.items()}
     everyone = wiring.plan.judging.symbols == "all"
     return Evidence(
@@ -52,7 +56,7 @@ def load_evidence(wiring: Wiring, stage: Stage, slot: int) -> Evidence:
     )
 
 
-def evidence_digest(wiring: Wiring, stage: Stage, slot: int, findings: list[Finding]) -> str:
+def evidence_digest(wiring: Wiring, state: RolloutState, stage: Stage, slot: int, findings: list[Finding]) -> str:
     """SHA-256 over everything a decision on this stage rests on; the same market gives the same digest."""
     return digest(
         canonical_json(
@@ -64,7 +68,7 @@ def evidence_digest(wiring: Wiring, stage: Stage, slot: int, findings: list[Find
                 "baseline": wiring.spec.baseline.fingerprint,
                 "canary": wiring.spec.releases[stage.name].fingerprint,
                 "symbols": list(wiring.spec.symbols[stage.name]),
-                "windows": wiring.windows.digest(f"{stage.name}/{slot}/collect"),
+                "windows": wiring.windows.digest(state.step(stage.name, slot, "collect")),
                 "findings": plain_findings(findings),
             }
         )

@@ -1,12 +1,16 @@
 """Is everything there that the stage needs? Refuses with a sentence; changes nothing."""
 
-from engine.errors import RefusedError
+from engine.clock import NS_PER_S
+from engine.errors import RefusedError, ServiceError
 from engine.rollout.journal import RecordType
 from tasks.wiring import Wiring
 
+SWITCHES_S = 60.0
+POLL_S = 0.1
+
 
 def preflight(wiring: Wiring, stage_name: str) -> None:
-    """Check service, earlier stage and market time once per stage. Raises RefusedError."""
+    """Check service, earlier stage and market time once per stage. Raises RefusedError, ServiceError."""
     state = wiring.state()
     if state.stage(stage_name).start_ns is not None:
         return
@@ -17,6 +21,7 @@ def preflight(wiring: Wiring, stage_name: str) -> None:
     waiting = [name for name in before if not state.stage(name).advanced]
     if waiting:
         raise RefusedError(f"stage {stage_name} may start only after {waiting[0]} has advanced")
+    _wait_for_switches(wiring)
     status = wiring.service.status()
     if status["stable"] != wiring.spec.baseline.fingerprint:
         raise RefusedError(
@@ -27,4 +32,13 @@ def preflight(wiring: Wiring, stage_name: str) -> None:
     if missing:
         raise RefusedError(f"symbol {missing[0]} of stage {stage_name} is not served")
     body = {"service": "answers", "stable": status["stable"], "symbols": list(wiring.spec.symbols[stage_name])}
-    wiring.journal.append_once(f"{stage_name}/preflight", RecordType.PREFLIGHT_PASSED, body, stage=stage_name)
+    wiring.note(stage_name, "preflight", type_=RecordType.PREFLIGHT_PASSED, body=body)
+
+
+def _wait_for_switches(wiring: Wiring) -> None:
+    """After a restart on the baseline the guardian starts the service without the switches, once it is re-armed."""
+    deadline_ns = wiring.clock.mono_ns() + round(SWITCHES_S * NS_PER_S)
+    while wiring.state().is_switched_off:
+        if wiring.clock.mono_ns() > deadline_ns:
+            raise ServiceError("the service still runs with the rollback switches; is the guardian running?")
+        wiring.clock.sleep(POLL_S)

@@ -5,6 +5,7 @@ the journal's head, exact machine figures) is in the anchor file beside it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +46,7 @@ def report(wiring: Wiring, stage_name: str, slot: int, verdict: Verdict, finding
     html, markdown = render_stage(view, _language(wiring))
     files = _place(wiring, base, html, markdown)
     body = {**files, "slot": slot}
-    wiring.journal.append_once(f"{stage_name}/{slot}/report", RecordType.REPORT_RENDERED, body, stage=stage_name)
+    wiring.note(stage_name, slot, "report", type_=RecordType.REPORT_RENDERED, body=body)
     return base.with_suffix(".html")
 
 
@@ -91,7 +92,7 @@ def stage_view(
 ) -> StageReport:
     """Gather what a stage's page shows."""
     state = wiring.state().stage(stage.name)
-    evidence = load_evidence(wiring, stage, slot)
+    evidence = load_evidence(wiring, wiring.state(), stage, slot)
     return StageReport(
         rollout=wiring.spec.rollout,
         plan=wiring.plan.name,
@@ -157,7 +158,7 @@ def _drill_sentence(state: StageState) -> str:
     return f"applied, rolled back and read back on {symbols} live symbol(s) within {step:g} s, before the stage began"
 
 
-def _last_view(wiring: Wiring, state: StageState, records: list[Record]) -> StageReport:
+def _last_view(wiring: Wiring, state: StageState, records: Sequence[Record]) -> StageReport:
     last = [r for r in records if r.type is RecordType.VERDICT_REACHED and r.stage == state.name][-1]
     findings = [Finding(**{**plain, "verdict": Verdict[plain["verdict"]]}) for plain in last.body["findings"]]
     verdict = Verdict[last.body["verdict"]]

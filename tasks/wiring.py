@@ -2,31 +2,39 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from engine.adapters.journal_file import FileJournal
 from engine.adapters.parquet_store import ParquetStore
 from engine.adapters.service_client import ServiceClient
+from engine.adapters.supervisor import supervisor_of
 from engine.clock import NS_PER_S, Clock, SystemClock
 from engine.errors import ConfigError
+from engine.rollout.journal import RecordType
+from engine.rollout.orders import Orders
 from engine.rollout.plan import Plan, Stage
 from engine.rollout.ports import Service
+from engine.rollout.rollback import Rollback
 from engine.rollout.spec import RolloutSpec
-from engine.rollout.state import RolloutState, StageState, fold
+from engine.rollout.state import RolloutState, StageState, step_of
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """One rollout with its adapters."""
+    """One rollout with its adapters, as one attempt at it works with them."""
 
     folder: Path
     spec: RolloutSpec
     journal: FileJournal
+    orders: Orders
+    rollback: Rollback
     windows: ParquetStore
     ops: ParquetStore
     service: Service
     clock: Clock
+    attempt: int
 
     @property
     def plan(self) -> Plan:
@@ -34,16 +42,24 @@ class Wiring:
 
     def state(self) -> RolloutState:
         """The present, from the journal."""
-        return fold(self.journal.records())
+        return self.orders.state()
 
     def slot_end_ns(self, stage: Stage, stage_state: StageState, slot: int) -> int:
         """Market time at which a slot of a started stage ends."""
         assert stage_state.start_ns is not None
         return stage_state.start_ns + slot * stage.cadence_s * NS_PER_S
 
+    def step(self, stage: str, *parts: object) -> str:
+        """Idempotence key of a step of this attempt at a stage."""
+        return step_of(self.attempt, stage, *parts)
+
+    def note(self, stage: str, *parts: object, type_: RecordType, body: dict[str, Any]) -> None:
+        """Write down once what a step of this attempt did. Raises RefusedError once the attempt is over."""
+        self.orders.note(self.attempt, stage, parts, type_, body)
+
     def ops_lines(self, stage: str, slot: int) -> Path:
         """Where a slot's scrapes wait until they are committed."""
-        return self.folder / "service" / f"ops-{stage}-{slot}.jsonl"
+        return self.folder / "service" / f"ops-{self.step(stage)}-{slot}.jsonl"
 
 
 def open_rollout(folder: Path, clock: Clock | None = None) -> Wiring:
@@ -57,13 +73,17 @@ def open_rollout(folder: Path, clock: Clock | None = None) -> Wiring:
         raise ConfigError(f"{path}: {error}") from error
     clock = clock or SystemClock()
     journal = FileJournal(folder / "journal.jsonl", spec.rollout, clock)
-    journal.epoch = fold(journal.records()).epoch
+    orders = Orders(journal, spec.plan)
+    service = ServiceClient(folder / "service", clock)
     return Wiring(
         folder=folder,
         spec=spec,
         journal=journal,
+        orders=orders,
+        rollback=Rollback(orders, service, supervisor_of(folder), clock),
         windows=ParquetStore(folder / "windows", "window_start_ns"),
         ops=ParquetStore(folder / "ops", "at_ns"),
-        service=ServiceClient(folder / "service", clock),
+        service=service,
         clock=clock,
+        attempt=orders.state().attempt,
     )

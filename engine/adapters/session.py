@@ -1,11 +1,13 @@
-"""A rehearsal on one machine: the service, the Prefect server and the flow, started and stopped together."""
+"""A rollout on one machine: service, guardian, Prefect server and flow, started and stopped together."""
 
 import sys
 from pathlib import Path
 
-from engine.adapters.control import ControlClient
+from engine.adapters.control_client import ControlClient
 from engine.adapters.journal_file import FileJournal
-from engine.adapters.processes import pid_of, start, start_prefect, start_service, stop, wait_for_prefect
+from engine.adapters.prefect_server import start_prefect, wait_for_prefect
+from engine.adapters.processes import pid_of, start, start_service, stop
+from engine.adapters.supervisor import PAUSED
 from engine.clock import SystemClock
 from engine.errors import GraygateError
 from engine.rollout.journal import RecordType
@@ -13,7 +15,7 @@ from engine.rollout.state import RolloutState, fold
 
 
 class Session:
-    """The three processes of one rollout. What already runs is used as it is."""
+    """The four processes of one rollout. What already runs is used as it is."""
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.folder = folder
@@ -27,7 +29,12 @@ class Session:
         if pid_of("service", self.folder / "service") is None:
             start_service(self.folder)
             self._journal().append(RecordType.SERVICE_STARTED, {"pid": pid_of("service", self.folder / "service")})
+        if not self.flow_is_alive():
+            (self.folder / PAUSED).touch()  # nobody stands in for a flow that is about to come
+        if pid_of("guardian", self.folder) is None:
+            start("guardian", [sys.executable, "-m", "engine.guard", str(self.folder.resolve())], self.folder)
         wait_for_prefect(self._prefect_home, environment)
+        (self.folder / PAUSED).unlink(missing_ok=True)
         if not self.flow_is_alive():
             command = [sys.executable, "-m", "flows.rollout", str(self.folder.resolve())]
             start("flow", command, self.folder, environment)
@@ -50,13 +57,14 @@ class Session:
         return fold(self._journal().records())
 
     def journal(self) -> FileJournal:
-        """The journal at the current epoch."""
-        journal = self._journal()
-        journal.epoch = fold(journal.records()).epoch
-        return journal
+        """The journal, for one who follows its epoch."""
+        return self._journal()
 
     def stop(self, *, keep_service: bool) -> None:
-        """Stop the processes; the evidence, the journal and Prefect's history stay."""
+        """Stop the processes; with `keep_service` not the service and its guardian. Whatever was written stays."""
+        if not keep_service:
+            stop("guardian", self.folder)  # first: it would start what is stopped under its eyes
+        (self.folder / PAUSED).touch()
         stop("flow", self.folder)
         if not keep_service:
             stop("service", self.folder / "service")

@@ -1,12 +1,13 @@
 """The gate: a person's answer is a request until it is checked against the journal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import RefusedError
 from engine.rollout.decision import Answer
 from engine.rollout.journal import Journal, Record, RecordType
-from engine.rollout.state import fold
+from engine.rollout.state import RolloutState, fold
 
 AUTOMATIC = "auto:rehearsal"
 
@@ -54,11 +55,10 @@ def submit(journal: Journal, request: ApprovalRequest) -> Record:
         raise
 
 
-def _check(records: list[Record], request: ApprovalRequest) -> None:
+def _check(records: Sequence[Record], request: ApprovalRequest) -> None:
     state = fold(records)
+    _check_rollout(state, request)
     stage = state.stage(request.stage)
-    if state.outcome is not None:
-        raise RefusedError(f"the rollout is over ({state.outcome}); nothing is left to decide")
     if not request.name:
         raise RefusedError("an approval needs the name of the person who gives it")
     if request.decision is Answer.NOT_ASKED:
@@ -72,5 +72,14 @@ def _check(records: list[Record], request: ApprovalRequest) -> None:
             f"the approval is for evidence {request.evidence_digest[:12]}, "
             f"stage {request.stage} now stands on {stage.requested_digest[:12]}; look at the new report"
         )
+
+
+def _check_rollout(state: RolloutState, request: ApprovalRequest) -> None:
+    if state.outcome is not None:
+        raise RefusedError(f"the rollout is over ({state.outcome}); nothing is left to decide")
+    if state.is_aborted:
+        raise RefusedError("the rollout is being rolled back; nothing is left to decide")
+    if request.decision is Answer.ADVANCE and state.set_back | state.killed:
+        raise RefusedError(f"symbols were taken off the candidate: {sorted(state.set_back | state.killed)}")
     if request.name == AUTOMATIC and state.planned.get("kind") != "rehearsal":
         raise RefusedError("automatic approval is for rehearsals only")

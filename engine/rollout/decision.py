@@ -25,12 +25,13 @@ class Action(StrEnum):
     ROLL_BACK = "roll_back"
 
 
-def decide(verdict: Verdict, answer: Answer, *, stage_is_over: bool) -> Action:
+def decide(verdict: Verdict, answer: Answer, *, stage_is_over: bool, is_whole: bool = True) -> Action:
     """Return what to do next. A failure needs nobody's permission; silence never advances.
 
     - FAIL rolls back at once, whoever was asked and whatever was answered.
     - A person may roll back or hold at any time.
-    - Only PASS at the end of the stage, with a person's yes, advances.
+    - Only PASS at the end of the stage, with a person's yes, advances; and only a whole stage, none of
+      whose symbols was taken off the candidate.
     """
     if verdict is Verdict.FAIL or answer is Answer.ROLL_BACK:
         return Action.ROLL_BACK
@@ -39,6 +40,8 @@ def decide(verdict: Verdict, answer: Answer, *, stage_is_over: bool) -> Action:
     if not stage_is_over:
         return Action.OBSERVE
     match verdict:
+        case Verdict.PASS if not is_whole:
+            return Action.HOLD
         case Verdict.PASS:
             return Action.ADVANCE if answer is Answer.ADVANCE else Action.ASK
         case Verdict.INCONCLUSIVE:

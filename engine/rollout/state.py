@@ -1,6 +1,6 @@
 """Where a rollout stands: a fold of its journal. Restarting is replaying."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
@@ -13,14 +13,34 @@ PROMOTED = "promoted"
 HELD = "held"
 ROLLED_BACK = "rolled_back"
 
+CONTROL_SOCKET = "control socket"
+"""Tier of a rollback that the running service carried out; others leave it restarted on the baseline, or stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Something ordered whose outcome is not in the journal yet. `symbols` is None for all."""
+
+    seq: int
+    stage: str | None
+    reason: str
+    actor: str
+    symbols: tuple[str, ...] | None
+    boot_id: str
+    mono_ns: int
+
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """One stage so far. Market times are None until the stage's clock has started."""
+    """One attempt at a stage so far. Market times are None until the stage's clock has started."""
 
     name: str
     symbols: tuple[str, ...] = ()
     fingerprint: str | None = None
+    is_deployed: bool = False
+    boot: str | None = None
+    alerts_before: int = 0
+    crashes: int = 0
     drill_seconds: float | None = None
     start_ns: int | None = None
     end_ns: int | None = None
@@ -37,19 +57,38 @@ class StageState:
     decided_by: str | None = None
     advanced: bool = False
 
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether a question stands that nobody has answered."""
+        return self.requested_digest is not None and self.answer is Answer.NOT_ASKED
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """The whole rollout. `outcome` is None while it runs."""
+    """The whole rollout. `outcome` is None while it runs; `attempt` counts how often it was re-armed.
+
+    `deploying`, `drilling`, `rolling_back` and `killing` are orders that wait for their outcome.
+    `set_back` are symbols that somebody took off the candidate while the stage went on. `is_switched_off`:
+    the service runs with the rollback switches, under which it takes no candidate.
+    """
 
     rollout: str = ""
     epoch: int = 0
+    attempt: int = 0
+    guardian: str = ""
     planned: dict[str, Any] = field(default_factory=dict)
     stages: tuple[StageState, ...] = ()
+    deploying: Order | None = None
+    drilling: Order | None = None
+    rolling_back: Order | None = None
+    killing: Order | None = None
+    set_back: frozenset[str] = frozenset()
+    killed: frozenset[str] = frozenset()
     outcome: str | None = None
     reason: str = ""
     rollback_seconds: float | None = None
     service_starts: int = 0
+    is_switched_off: bool = False
     report_html: str | None = None
     report_md: str | None = None
 
@@ -62,50 +101,162 @@ class RolloutState:
         """The stage entered last, None before the first."""
         return self.stages[-1] if self.stages else None
 
+    @property
+    def deployed(self) -> StageState | None:
+        """The stage deployed last in this attempt."""
+        return next((stage for stage in reversed(self.stages) if stage.is_deployed), None)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether all symbols go back or have gone back to the baseline: nothing may raise exposure."""
+        whole = self.rolling_back is not None and self.rolling_back.symbols is None
+        dead = self.killing is not None and self.killing.symbols is None
+        return whole or dead or self.outcome == ROLLED_BACK
+
+    def desired(self) -> tuple[str, ...]:
+        """Symbols that shall run the candidate: those of the stage deployed last, less what was taken off it."""
+        deployed = self.deployed
+        if self.is_aborted or deployed is None:
+            return ()
+        gone = self.set_back | self.killed
+        return tuple(symbol for symbol in deployed.symbols if symbol not in gone)
+
+    def step(self, stage: str, *parts: object) -> str:
+        """Idempotence key of a step of this attempt at a stage."""
+        return step_of(self.attempt, stage, *parts)
+
+
+def step_of(attempt: int, stage: str, *parts: object) -> str:
+    """Idempotence key of a step of an attempt at a stage."""
+    suffix = f"~{attempt}" if attempt else ""
+    return "/".join([stage + suffix, *map(str, parts)])
+
 
 def fold(records: Iterable[Record]) -> RolloutState:
     """Fold the journal into the present."""
     return reduce(apply, records, RolloutState())
 
 
+class Folding:
+    """A fold that goes on from where it was: a journal of weeks is not folded again for each look."""
+
+    def __init__(self) -> None:
+        self._state = RolloutState()
+        self._last: Record | None = None
+        self._count = 0
+
+    def state(self, records: Sequence[Record]) -> RolloutState:
+        """The state after these records, which begin with those given before."""
+        goes_on = self._count <= len(records) and (self._count == 0 or records[self._count - 1] == self._last)
+        if not goes_on:
+            self._state, self._count = RolloutState(), 0
+        for i in range(self._count, len(records)):
+            self._state = apply(self._state, records[i])
+        self._count = len(records)
+        self._last = records[-1] if records else None
+        return self._state
+
+
 def apply(state: RolloutState, record: Record) -> RolloutState:
     """Return the state after one more record."""
-    state = replace(state, rollout=record.rollout, epoch=max(state.epoch, record.epoch))
-    body = record.body
-    match record.type:
-        case RecordType.ROLLOUT_PLANNED:
-            return replace(state, planned=body)
-        case RecordType.SERVICE_STARTED:
-            return replace(state, service_starts=state.service_starts + 1)
-        case RecordType.REPORT_RENDERED if record.stage is None:
-            return replace(state, report_html=body["html"], report_md=body["md"])
-        case RecordType.ROLLED_BACK:
-            return replace(state, outcome=ROLLED_BACK, reason=body["reason"], rollback_seconds=body["seconds"])
-        case RecordType.HELD:
-            return replace(state, outcome=HELD, reason=body["reason"])
-        case RecordType.PROMOTED:
-            return replace(state, outcome=PROMOTED, reason=body["reason"])
-        case _:
-            return _apply_to_stage(state, record)
-
-
-def _apply_to_stage(state: RolloutState, record: Record) -> RolloutState:
-    if record.stage is None:
-        return state
-    known = any(stage.name == record.stage for stage in state.stages)
-    stages = state.stages if known else (*state.stages, StageState(record.stage))
-    changed = tuple(_advance_stage(stage, record) if stage.name == record.stage else stage for stage in stages)
-    return replace(state, stages=changed)
-
-
-def _advance_stage(stage: StageState, record: Record) -> StageState:
+    if record.epoch > state.epoch or state.rollout != record.rollout:
+        state = replace(state, rollout=record.rollout, epoch=max(state.epoch, record.epoch))
     change = _CHANGES.get(record.type)
-    return stage if change is None else replace(stage, **change(stage, record.body))
+    if change is not None:
+        state = replace(state, **change(state, record))
+    change_of_stage = _STAGE_CHANGES.get(record.type)
+    return state if change_of_stage is None or record.stage is None else _with_stage(state, record, change_of_stage)
 
 
-_CHANGES: dict[RecordType, Callable[[StageState, dict[str, Any]], dict[str, Any]]] = {
+def _with_stage(
+    state: RolloutState, record: Record, change: Callable[[StageState, dict[str, Any]], dict[str, Any]]
+) -> RolloutState:
+    name = record.stage or ""
+    changed = replace(state.stage(name), **change(state.stage(name), record.body))
+    known = any(stage.name == name for stage in state.stages)
+    if not known:
+        return replace(state, stages=(*state.stages, changed))
+    return replace(state, stages=tuple(changed if stage.name == name else stage for stage in state.stages))
+
+
+def _order(record: Record) -> Order:
+    symbols = record.body.get("symbols")
+    reason = record.body.get("reason", "")
+    names = tuple(symbols) if symbols is not None else None
+    return Order(record.seq, record.stage, reason, record.actor, names, record.boot_id, record.mono_ns)
+
+
+def _rolled_back(state: RolloutState, record: Record) -> dict[str, Any]:
+    symbols = record.body["symbols"]
+    if symbols is not None:  # over the control socket: a restart takes every symbol back
+        return {"rolling_back": None, "set_back": state.set_back | set(symbols)}
+    return {
+        "rolling_back": None, "deploying": None, "drilling": None, "outcome": ROLLED_BACK,
+        "reason": record.body["reason"], "rollback_seconds": record.body["seconds"],
+        "is_switched_off": state.is_switched_off or record.body["tier"] != CONTROL_SOCKET,
+    }  # fmt: skip
+
+
+def _killed(state: RolloutState, record: Record) -> dict[str, Any]:
+    symbols = record.body["symbols"]
+    if symbols is not None:
+        return {"killing": None, "killed": state.killed | set(symbols)}
+    everything = {"killing": None, "killed": state.killed | set(record.body["all"]), "rolling_back": None}
+    return everything | {
+        "deploying": None, "drilling": None, "outcome": ROLLED_BACK, "reason": record.body["reason"],
+        "rollback_seconds": record.body["seconds"],
+        "is_switched_off": state.is_switched_off or record.body["tier"] != CONTROL_SOCKET,
+    }  # fmt: skip
+
+
+def _rearmed(state: RolloutState, record: Record) -> dict[str, Any]:
+    """The attempt begins again: a stage that did not advance is as if it had not been begun."""
+    advanced = tuple(replace(stage, is_deployed=False) for stage in state.stages if stage.advanced)
+    return {
+        "attempt": state.attempt + 1, "outcome": None, "reason": "", "rollback_seconds": None, "stages": advanced,
+        "set_back": frozenset(), "killed": frozenset(), "deploying": None, "drilling": None,
+    }  # fmt: skip
+
+
+_CHANGES: dict[RecordType, Callable[[RolloutState, Record], dict[str, Any]]] = {
+    RecordType.ROLLOUT_PLANNED: lambda state, record: {"planned": record.body},
+    RecordType.GUARDIAN_STARTED: lambda state, record: {"guardian": record.body["guardian"]},
+    RecordType.SERVICE_STARTED: lambda state, record: {
+        "service_starts": state.service_starts + 1,
+        "is_switched_off": record.body.get("on_baseline", False),
+    },
+    RecordType.DEPLOY_ORDERED: lambda state, record: {"deploying": _order(record)},
+    RecordType.DEPLOYED: lambda state, record: {"deploying": None, "set_back": frozenset()},
+    RecordType.DEPLOY_REFUSED: lambda state, record: {"deploying": None},
+    RecordType.DRILL_ORDERED: lambda state, record: {"drilling": _order(record)},
+    RecordType.DRILLED: lambda state, record: {"drilling": None},
+    RecordType.ROLLBACK_ORDERED: lambda state, record: {"rolling_back": _order(record)},
+    RecordType.ROLLED_BACK: _rolled_back,
+    RecordType.KILL_ORDERED: lambda state, record: {"killing": _order(record)},
+    RecordType.KILLED: _killed,
+    RecordType.REARMED: _rearmed,
+    RecordType.HELD: lambda state, record: {"outcome": HELD, "reason": record.body["reason"]},
+    RecordType.PROMOTED: lambda state, record: {"outcome": PROMOTED, "reason": record.body["reason"]},
+    RecordType.REPORT_RENDERED: lambda state, record: (
+        {} if record.stage is not None else {"report_html": record.body["html"], "report_md": record.body["md"]}
+    ),
+}
+"""What each record changes in the rollout."""
+
+_STAGE_CHANGES: dict[RecordType, Callable[[StageState, dict[str, Any]], dict[str, Any]]] = {
+    RecordType.DEPLOY_ORDERED: lambda stage, body: {"symbols": tuple(body["symbols"])},
     RecordType.DRILLED: lambda stage, body: {"drill_seconds": body["seconds"]},
-    RecordType.DEPLOYED: lambda stage, body: {"symbols": tuple(body["symbols"]), "fingerprint": body["fingerprint"]},
+    RecordType.DEPLOYED: lambda stage, body: {
+        "symbols": tuple(body["symbols"]),
+        "fingerprint": body["fingerprint"],
+        "is_deployed": True,
+        "boot": body["boot"],
+        "alerts_before": body["alerts"],
+    },
+    RecordType.SERVICE_DIED: lambda stage, body: {
+        "crashes": stage.crashes + (stage.boot is not None),
+        "boot": body["boot"],
+    },
     RecordType.STAGE_STARTED: lambda stage, body: {"start_ns": body["start_ns"], "end_ns": body["end_ns"]},
     RecordType.SLOT_OBSERVED: lambda stage, body: {
         "slots_observed": max(stage.slots_observed, body["slot"]),
