@@ -1,9 +1,11 @@
 """Bring the evidence of a slot into the store: windows and operations, each committed once."""
 
 import json
+from functools import partial
 from typing import Any
 
 from engine.rollout.journal import RecordType
+from tasks.observe import patiently
 from tasks.wiring import Wiring
 
 
@@ -32,11 +34,11 @@ def _new_windows(wiring: Wiring) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     cursor: dict[str, Any] = commits[-1].cursor if commits else {"boot": None, "last": 0}
     rows: list[dict[str, Any]] = []
     after = int(cursor["last"])
-    boot = wiring.service.status()["boot"]
+    boot = patiently(wiring, wiring.service.status)["boot"]
     restarted = cursor["boot"] not in (None, boot)
     after = 0 if restarted else after
     while True:
-        answer = wiring.service.windows(after)
+        answer = patiently(wiring, partial(wiring.service.windows, after))
         rows += answer["windows"]
         if not answer["windows"]:
             break

@@ -3,7 +3,7 @@
 from engine.clock import NS_PER_S
 from engine.errors import ServiceError
 from engine.rollout.plan import Stage
-from tasks.observe import require_running, wait_for_market
+from tasks.observe import patiently, require_running, wait_for_market
 from tasks.wiring import Wiring
 
 GUARDIAN_S = 60.0
@@ -37,7 +37,7 @@ def _wait_for_guardian(wiring: Wiring, stage_name: str) -> None:
 def _start_clock(wiring: Wiring, stage: Stage) -> None:
     """The stage lasts from the next whole window on; only a verified deploy starts it."""
     window_ns = wiring.plan.measurement_window_s * NS_PER_S
-    start_ns = -(-int(wiring.service.status()["clock_ns"]) // window_ns) * window_ns
+    start_ns = -(-int(patiently(wiring, wiring.service.status)["clock_ns"]) // window_ns) * window_ns
     started = {"start_ns": start_ns, "end_ns": start_ns + stage.observe_s * NS_PER_S}
     wiring.orders.start_clock(stage.name, started)
 

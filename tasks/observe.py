@@ -1,10 +1,14 @@
 """Wait out a slot of market time, and write down how the service was meanwhile."""
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from engine.errors import RefusedError, ServiceError
 from engine.rollout.journal import RecordType
 from tasks.wiring import Wiring
+
+Answer = TypeVar("Answer")
 
 POLL_S = 0.3
 GIVE_UP_AFTER = 10
@@ -30,7 +34,8 @@ def observe(wiring: Wiring, stage_name: str, slot: int) -> None:
 
 def wait_for_market(wiring: Wiring, until_ns: int, log: tuple[str, int] | None = None) -> None:
     """Let the market run to `until_ns` and return when it is there. A live market runs anyway."""
-    wiring.service.play(until_ns)
+    if patiently(wiring, wiring.service.status)["end_ns"] is not None:
+        patiently(wiring, lambda: wiring.service.play(until_ns))
     silent = 0
     while True:
         row = wiring.service.scrape()
@@ -44,6 +49,20 @@ def wait_for_market(wiring: Wiring, until_ns: int, log: tuple[str, int] | None =
         if row["clock_ns"] is not None and row["clock_ns"] >= until_ns:
             return
         wiring.clock.sleep(POLL_S)
+
+
+def patiently(wiring: Wiring, ask: Callable[[], Answer]) -> Answer:
+    """Ask the service for something that may be asked twice. Raises ServiceError once it has not answered many times.
+
+    Whether a service that does not answer has to go back is the guardian's to say, who looks each second.
+    """
+    for _ in range(GIVE_UP_AFTER - 1):
+        try:
+            return ask()
+        except ServiceError:
+            require_running(wiring)
+            wiring.clock.sleep(POLL_S)
+    return ask()
 
 
 def require_running(wiring: Wiring) -> None:

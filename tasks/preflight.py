@@ -3,6 +3,7 @@
 from engine.clock import NS_PER_S
 from engine.errors import RefusedError, ServiceError
 from engine.rollout.journal import RecordType
+from tasks.observe import patiently
 from tasks.wiring import Wiring
 
 SWITCHES_S = 60.0
@@ -22,7 +23,7 @@ def preflight(wiring: Wiring, stage_name: str) -> None:
     if waiting:
         raise RefusedError(f"stage {stage_name} may start only after {waiting[0]} has advanced")
     _wait_for_switches(wiring)
-    status = wiring.service.status()
+    status = patiently(wiring, wiring.service.status)
     if status["stable"] != wiring.spec.baseline.fingerprint:
         raise RefusedError(
             f"the service runs stable parameters {status['stable']}, "

@@ -112,9 +112,12 @@ class Deploying:
         return status
 
     def _clear_latch(self, state: RolloutState) -> dict[str, Any]:
-        """A person re-armed the rollout: the service may forget what made it stop. Never otherwise."""
+        """What a person re-armed, the service may forget; never what made it stop since then. Raises RefusedError."""
         status = require_complete(self._service.status())
-        if state.attempt and (status["latch"] is not None or status["killed"]):
+        latch = status["latch"]
+        if state.killed or (latch is not None and latch["epoch"] >= state.rearmed_epoch):
+            raise RefusedError("the service was stopped, and nobody has re-armed it since; graygate rearm")
+        if latch is not None or status["killed"]:
             self._service.rearm(state.epoch)
         return status
 

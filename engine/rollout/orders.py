@@ -49,6 +49,9 @@ class Orders:
             due = next_due(self._plan, state)
             if due is None or due[0] != stage:
                 raise RefusedError(f"stage {stage} is not due; {due[0] if due else 'nothing'} is")
+            off = sorted((state.set_back | state.killed) & set(symbols))
+            if off:
+                raise RefusedError(f"{off[0]} was taken off the candidate by a person; graygate rearm allows it again")
 
         body = {"symbols": list(symbols)}
         return self._step(stage, "order", RecordType.DEPLOY_ORDERED, body, check)

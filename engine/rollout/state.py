@@ -75,6 +75,7 @@ class RolloutState:
     rollout: str = ""
     epoch: int = 0
     attempt: int = 0
+    rearmed_epoch: int = 0
     guardian: str = ""
     planned: dict[str, Any] = field(default_factory=dict)
     stages: tuple[StageState, ...] = ()
@@ -213,7 +214,8 @@ def _rearmed(state: RolloutState, record: Record) -> dict[str, Any]:
     """The attempt begins again: a stage that did not advance is as if it had not been begun."""
     advanced = tuple(replace(stage, is_deployed=False) for stage in state.stages if stage.advanced)
     return {
-        "attempt": state.attempt + 1, "outcome": None, "reason": "", "rollback_seconds": None, "stages": advanced,
+        "attempt": state.attempt + 1, "rearmed_epoch": record.epoch,
+        "outcome": None, "reason": "", "rollback_seconds": None, "stages": advanced,
         "set_back": frozenset(), "killed": frozenset(), "deploying": None, "drilling": None,
     }  # fmt: skip
 

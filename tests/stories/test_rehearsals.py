@@ -115,11 +115,11 @@ def test_a_rollout_of_recorded_market_data_is_promoted(home: Path, set_a: Path) 
     assert "Simulated market" not in Path(result["report_html"]).read_text()
 
 
-@pytest.mark.parametrize("seed", [pytest.param("7", id="flow and command"), pytest.param("2", id="flow alone")])
-def test_a_killed_flow_goes_on_where_it_was_and_deploys_nothing_twice(home: Path, seed: str) -> None:
-    arguments = ["rehearse", "--approve", "auto", "--seed", seed, "--speed", "25"]
+def begun(home: Path, seed: str) -> tuple[subprocess.Popen[str], Path]:
+    """Start a rehearsal in the background and return its command and folder once it observes."""
+    arguments = ["rehearse", "--approve", "auto", "--seed", seed, "--speed", "25", "--home", str(home), "--json"]
     command = subprocess.Popen(
-        [*GRAYGATE, *arguments, "--home", str(home)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*GRAYGATE, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     folders: list[Path] = []
 
@@ -128,21 +128,45 @@ def test_a_killed_flow_goes_on_where_it_was_and_deploys_nothing_twice(home: Path
         return bool(folders) and "StageStarted" in (folders[0] / "journal.jsonl").read_text()
 
     wait_until(is_observing)
-    flow = pid_of("flow", folders[0])
+    return command, folders[0]
+
+
+def kill_flow(folder: Path) -> None:
+    flow = pid_of("flow", folder)
     assert flow is not None
     os.kill(flow, signal.SIGKILL)
-    if seed == "7":
-        command.kill()
-    command.wait(60)
 
-    result = graygate(home, "resume", "--rollout", folders[0].name)
 
+def assert_nothing_was_done_twice(result: dict[str, Any]) -> None:
     kinds = types_of(result)
     assert result["outcome"] in ("promoted", "held")
     assert kinds.count(RecordType.DEPLOYED) == len(result["stages"])
     assert kinds.count(RecordType.STAGE_STARTED) == len(result["stages"])
-    assert kinds.count(RecordType.FLOW_STARTED) == 2
     assert kinds.count(RecordType.SERVICE_STARTED) == 1
+
+
+def test_a_killed_flow_and_command_go_on_where_they_were_and_deploy_nothing_twice(home: Path) -> None:
+    command, folder = begun(home, "7")
+    kill_flow(folder)
+    command.kill()
+    command.wait(60)
+
+    result = graygate(home, "resume", "--rollout", folder.name)
+
+    assert_nothing_was_done_twice(result)
+    assert types_of(result).count(RecordType.FLOW_STARTED) == 2
+
+
+def test_a_killed_flow_is_stood_in_for_while_the_command_looks_on(home: Path) -> None:
+    command, folder = begun(home, "2")
+    kill_flow(folder)
+
+    out, _ = command.communicate(timeout=200)
+    result = dict(json.loads(out.strip().splitlines()[-1]))
+
+    assert_nothing_was_done_twice(result)
+    started = [record.body["who"] for record in journal_of(result) if record.type is RecordType.FLOW_STARTED]
+    assert started == ["flow", "stand-in"]
 
 
 def test_a_person_is_asked_in_the_terminal_and_what_they_say_is_journaled(home: Path) -> None:

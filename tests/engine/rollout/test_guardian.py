@@ -8,7 +8,7 @@ import pytest
 from benchmarks.simulation.service import ModelService
 from engine.adapters.journal_file import FileJournal
 from engine.clock import NS_PER_S, FakeClock
-from engine.errors import ServiceError
+from engine.errors import RefusedError, ServiceError
 from engine.rollout.guardian import Fenced, Guardian
 from engine.rollout.journal import RecordType
 from engine.rollout.orders import Orders
@@ -360,3 +360,33 @@ def test_an_alert_that_the_deploy_itself_raised_counts(scene: Scene) -> None:
     scene.tick(2)
 
     assert scene.state().outcome == "rolled_back"
+
+
+def test_a_kill_after_the_re_arming_is_not_undone_by_a_deploy(scene: Scene) -> None:
+    scene.deployed()
+    scene.orders.order_kill("stop it", "Ada")
+    scene.tick()
+    scene.orders.rearm("found it", "Ada")
+    scene.orders.order_kill("not this one", "Ada", symbols=[SYMBOLS[0]])
+    scene.tick()
+
+    with pytest.raises(RefusedError, match="taken off"):
+        scene.orders.order_deploy("10pct", SPEC.symbols["10pct"])
+    scene.tick(60)
+
+    assert SYMBOLS[0] in scene.service.kept.killed
+
+
+def test_a_latch_after_the_re_arming_is_not_cleared_by_a_deploy(scene: Scene) -> None:
+    scene.deployed()
+    scene.orders.order_rollback("ordered", "Ada")
+    scene.tick()
+    scene.orders.rearm("found it", "Ada")
+    scene.service.renew(scene.state().epoch)
+    scene.service.trip("state", "the state file is damaged")
+
+    scene.orders.order_deploy("10pct", SPEC.symbols["10pct"])
+    scene.tick(3)
+
+    assert scene.service.kept.latch is not None
+    assert not scene.service.live
