@@ -145,7 +145,7 @@ def real(minutes: float) -> dict[str, Any]:
         spec = ServiceSpec(
             str(state_dir), MEASUREMENT, canonical_json(stable.params), stable.fingerprint, load_caps(), feed,
             guardrails=load_guardrails(),
-        )
+        )  # fmt: skip
         (state_dir / "service.json").write_bytes(spec_bytes(spec))
         process = subprocess.Popen([sys.executable, "-m", "engine.serve", str(state_dir / "service.json")])
         try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.clock import NS_PER_S
 from engine.strategy.caps import Caps
-from engine.strategy.layout import CANARY_ARM
+from engine.strategy.layout import BASELINE_ARM, CANARY_ARM
 from engine.strategy.params_parts import STRICT, require
 
 DAY_NS = 86_400 * NS_PER_S
@@ -42,8 +42,8 @@ class GuardrailLimits:
 
 @dataclass(frozen=True, slots=True)
 class LiveArm:
-    """A canary arm that is live. `earned_bps` counts since it went live, or since midnight UTC if that is later,
-    `orders` those of the last minute.
+    """A canary arm that is live. `earned_bps` is beyond the baseline's, since it went live or since midnight UTC
+    if that is later; `orders` are those of the last minute.
 
     `strength` may be NaN, a signal that is not known.
     """
@@ -101,24 +101,23 @@ def _arm_breaches(arm: LiveArm, limits: GuardrailLimits, caps: Caps) -> Iterator
     if not arm.orders <= most_orders:
         yield Breach(ORDERS, f"{name} sent {arm.orders} orders within a minute, the cap is {most_orders}")
     if not -arm.earned_bps <= limits.max_loss_bps:
-        said = f"{name} lost {-arm.earned_bps:.1f} bps today, the limit is {limits.max_loss_bps:g} bps"
-        yield Breach(LOSS, said)
+        lost, limit = f"{-arm.earned_bps:.1f} bps", f"{limits.max_loss_bps:g} bps"
+        yield Breach(LOSS, f"{name} lost {lost} more than the baseline today, the limit is {limit}")
 
 
 class LiveCanaries:
-    """Which canary arms are live, and what each had earned when counting began: then, or at midnight UTC."""
+    """Which canary arms are live, and how far each led its baseline when counting began: then, or at midnight UTC."""
 
     def __init__(self, count: int) -> None:
         self._is_live = np.zeros(count, dtype=bool)
-        self._equity_before = np.zeros(count)
+        self._lead_before = np.zeros(count)
         self._day = 0
 
     def put(self, is_live: NDArray[np.bool_], market: NDArray[Any], clock_ns: int) -> None:
         """Note which are live from now on; `market` holds one layout.MARKET record per symbol."""
         if not self._is_live.any():
             self._day = clock_ns // DAY_NS
-        equity = market["arms"]["equity_bps"][:, CANARY_ARM]
-        self._equity_before = np.where(self._is_live, self._equity_before, equity)
+        self._lead_before = np.where(self._is_live, self._lead_before, _lead(market))
         self._is_live = is_live
 
     def read(
@@ -127,7 +126,7 @@ class LiveCanaries:
         """Read the live arms. `table` holds layout.PARAMS by symbol, arm and mode; `clock_ns` is market time."""
         if clock_ns // DAY_NS != self._day:
             self._day = clock_ns // DAY_NS
-            self._equity_before = market["arms"]["equity_bps"][:, CANARY_ARM].copy()
+            self._lead_before = _lead(market)
         places = self._is_live.nonzero()[0]
         arms = market["arms"][:, CANARY_ARM]
         modes = arms["mode"][places]
@@ -136,10 +135,19 @@ class LiveCanaries:
         )
         since_ns = np.maximum(0, market["now_ns"][places] - 60 * NS_PER_S)
         columns = (
-            arms["equity_bps"][places] - self._equity_before[places],
+            (_lead(market) - self._lead_before)[places],
             arms["position"][places] * limit * allocation_usd,
             (arms["orders_ns"][places] > since_ns[:, np.newaxis]).sum(axis=1),
             arms["strength"][places],
         )
         rows = zip(places.tolist(), *(column.tolist() for column in columns), strict=True)
         return tuple(LiveArm(symbols[i], *values) for i, *values in rows)
+
+
+def _lead(market: NDArray[Any]) -> NDArray[np.float64]:
+    """What each symbol's canary has earned beyond its baseline on the same market, bps; shape (n_symbols,).
+
+    Fees and the market's moves hit both: what is left is the candidate's doing.
+    """
+    equity = market["arms"]["equity_bps"]
+    return np.asarray(equity[:, CANARY_ARM] - equity[:, BASELINE_ARM])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.adapters.runtime import Runtime
-from engine.adapters.standing import Lease, Standing, StandingFiles
+from engine.adapters.standing import Latch, Lease, Standing, StandingFiles
 from engine.clock import FakeClock
 from engine.errors import RefusedError
 from engine.strategy.params import fingerprint
@@ -79,6 +79,7 @@ def standing_is(**changes: Any) -> Callable[[Path, FakeClock], FakeClock]:
         pytest.param(lease_is_of_epoch(2), False, id="with a lease of a later epoch"),
         pytest.param(standing_is(epoch=2), False, id="in a later epoch"),
         pytest.param(standing_is(deployment=wanted(live=(SYMBOLS[0], "NOSUCH.x"))), False, id="of unknown symbols"),
+        pytest.param(standing_is(latch=Latch("loss", "it lost", 0, 0, 0.1)), False, id="with a latch"),
         pytest.param(standing_is(deployment=None), False, id="with nothing deployed"),
     ],
 )

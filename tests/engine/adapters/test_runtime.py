@@ -26,7 +26,7 @@ from engine.strategy.layout import CANARY_ARM
 from engine.strategy.params import StrategyParams, fingerprint
 from tests import making_service
 from tests.making import T0, S, params_with
-from tests.making_service import SYMBOLS, deployed, do, request
+from tests.making_service import SYMBOLS, TTL_S, deployed, do, request
 
 FIRST = params_with({"paper.fee_bps": 2.0})
 SECOND = params_with({"paper.fee_bps": 3.0})
@@ -172,6 +172,21 @@ def test_the_duration_of_an_update_includes_the_reading(tmp_path: Path, monkeypa
     during_reading(runtime, monkeypatch, time_passes)
 
     assert runtime.update_ms == [250.0]
+
+
+def test_what_was_allowed_before_the_reading_has_to_be_allowed_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    runtime = runtime_in(tmp_path, clock)
+
+    async def time_passes() -> None:
+        clock.sleep(TTL_S + 1)
+
+    with pytest.raises(RefusedError, match="no live lease of epoch 1"):
+        during_reading(runtime, monkeypatch, time_passes)
+
+    assert set(runtime.host.live_arms().values()) == {BASELINE}
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

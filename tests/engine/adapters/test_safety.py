@@ -138,7 +138,7 @@ def test_the_baseline_is_back_and_latched_when_a_canary_loses_too_much(tmp_path:
     assert status["live"] == BASELINE_LIVE
     assert status["latch"] | {"swap_ms": 0} == {
         "cause": "loss", "at_ns": T0 + S, "epoch": 1, "swap_ms": 0,
-        "reason": f"{SYMBOLS[1]} lost 200.5 bps today, the limit is 200 bps",
+        "reason": f"{SYMBOLS[1]} lost 200.5 bps more than the baseline today, the limit is 200 bps",
     }  # fmt: skip
     assert status["health"]["alerts"]["guardrail_loss"] == 1
 
