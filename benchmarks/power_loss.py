@@ -2,11 +2,12 @@
 
     python -m benchmarks.power_loss --count 500
 
-A trace is a dozen records by three writers with small segments, in some traces with a failing sync or a short write.
-Each is run again for every one of its operations on a modelled disk (`engine/adapters/disk_model.py`) that loses its
-power before that operation: what was not synced is kept, dropped, torn or reordered. Every second time the power goes
-again while the journal recovers. A break is an acknowledged record that is gone, a chain that does not verify, more
-records than were ever written, or a journal that takes no further record. Prints one JSON line.
+A trace is a dozen records by three writers with small segments, in some traces with a failing sync, a short write or a
+writer that is killed. Each is run again for every one of its operations on a modelled disk
+(`engine/adapters/disk_model.py`) that loses its power before that operation: what was not synced is kept, dropped, torn
+or reordered. Every second time the power goes again while the journal recovers. A break is an acknowledged record that
+is gone, a chain that does not verify, more records than were ever written, or a journal that takes no further record.
+Prints one JSON line.
 """
 
 import argparse
@@ -30,18 +31,23 @@ FOLDER = Path("/rollout")
 WRITERS = 3
 
 
-class PowerLoss(Exception):  # noqa: N818 - happens to the machine, is nobody's error
+class PowerLoss(Exception):
     """The machine is off."""
+
+
+class Killed(Exception):
+    """A writer is gone; the machine goes on."""
 
 
 @dataclass
 class Trace:
-    """What is written, and which operations go wrong on the way: `failing` ones with EIO, `short` ones in part."""
+    """What is written, and which operations go wrong: `failing` with EIO, `short` in part, `fatal` to their writer."""
 
     sizes: list[int]
     segment_bytes: int
     failing: set[int] = field(default_factory=set)
     short: set[int] = field(default_factory=set)
+    fatal: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -60,6 +66,8 @@ def make_trace(rng: random.Random) -> Trace:
         trace.failing = {rng.randint(5, 100)}
     elif rng.random() < 0.3:
         trace.short = {rng.randint(5, 100) for _ in range(8)}
+    elif rng.random() < 0.5:
+        trace.fatal = {rng.randint(5, 100) for _ in range(2)}
     return trace
 
 
@@ -70,7 +78,7 @@ def write(disk: FakeDisk, trace: Trace, run: Run) -> None:
         body: dict[str, Any] = {"number": number, "filling": "x" * size}
         try:
             record = journals[number % WRITERS].append(RecordType.ANOMALY_NOTED, body)
-        except JournalError:
+        except (JournalError, Killed):
             run.refused += 1
             journals[number % WRITERS] = open_journal(disk, trace)
         else:
@@ -88,6 +96,8 @@ def cut_power(disk: FakeDisk, trace: Trace, at: int | None) -> None:
     def fault(name: str, path: Path) -> int | None:
         if disk.operations == at:
             raise PowerLoss
+        if disk.operations in trace.fatal:
+            raise Killed
         if disk.operations in trace.failing and name in ("append", "overwrite", "sync", "sync_folder", "truncate"):
             raise OSError(errno.EIO, "Input/output error", str(path))
         return 20 if disk.operations in trace.short and name == "append" else None

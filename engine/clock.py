@@ -46,18 +46,49 @@ class SystemClock:
 
 @dataclass
 class FakeClock:
-    """A clock that only moves when told to: a two-week stage takes no time in tests."""
+    """A clock that only moves when told to: a two-week stage takes no time in tests.
+
+    `ahead_ns` is how far the wall clock is ahead of the time since boot, `earlier_ns` what had passed before this boot.
+    """
 
     at_ns: int = 1_735_689_600 * NS_PER_S
+    ahead_ns: int = 0
+    earlier_ns: int = 0
+    boots: int = 0
 
     def now_ns(self) -> int:
         return self.at_ns
 
     def mono_ns(self) -> int:
-        return self.at_ns
+        return self.at_ns - self.ahead_ns
 
     def sleep(self, seconds: float) -> None:
-        self.at_ns += round(seconds * NS_PER_S)
+        self.pass_ns(round(seconds * NS_PER_S))
 
     def boot_id(self) -> str:
-        return "fake-boot"
+        return f"fake-boot-{self.boots}" if self.boots else "fake-boot"
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Time that has truly passed, through every boot."""
+        return self.earlier_ns + self.mono_ns()
+
+    def pass_ns(self, duration_ns: int) -> None:
+        """Let time pass."""
+        self.at_ns += duration_ns
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall clock forwards or back; no time passes."""
+        self.at_ns += round(seconds * NS_PER_S)
+        self.ahead_ns += round(seconds * NS_PER_S)
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass in which nothing runs: the time since boot counts it."""
+        self.pass_ns(round(seconds * NS_PER_S))
+
+    def reboot(self, off_s: float = 0.0) -> None:
+        """Start another boot after the machine was off for a while; its time begins at nought."""
+        self.pass_ns(round(off_s * NS_PER_S))
+        self.earlier_ns += self.mono_ns()
+        self.ahead_ns = self.at_ns
+        self.boots += 1

@@ -12,7 +12,7 @@ from engine.adapters.supervisor import guardian_is_alive
 from engine.errors import JournalError, RefusedError, ServiceError
 from tasks import safety
 from tasks.command_line import HOME, Home, Json, Name, Reason, Rollout, Symbols, answer, folder_of, say, user
-from tasks.safety import Lowered, open_safety
+from tasks.safety import Lowered, open_controls
 
 safety_app = typer.Typer()
 
@@ -32,7 +32,7 @@ def rollback(
 
     Exit codes: 0 done, 2 wrong input, 3 refused, 4 the service did not obey and was stopped, 5 done without a journal.
     """
-    opened = open_safety(folder_of(home, rollout))
+    opened = open_controls(folder_of(home, rollout))
     lowered = safety.roll_back(opened, reason, name or user(), safety.named(opened, symbol))
     if lowered.is_running:
         say(f"The baseline is live on {_symbols(lowered)} of {opened.folder.name}; it took {lowered.seconds:.3f} s.")
@@ -55,7 +55,7 @@ def kill(
 
     Exit codes: 0 done, 2 wrong input, 4 the service did not obey and was stopped, 5 done without a journal.
     """
-    opened = open_safety(folder_of(home, rollout))
+    opened = open_controls(folder_of(home, rollout))
     lowered = safety.kill(opened, reason, name, safety.named(opened, symbol))
     if lowered.is_running:
         say(f"Trading is stopped on {_symbols(lowered)} of {opened.folder.name}; it took {lowered.seconds:.3f} s.")
@@ -71,7 +71,7 @@ def hold(reason: Reason, name: Name, rollout: Rollout = None, home: Home = HOME,
 
     Exit codes: 0 done, 2 wrong input, 3 refused, 5 the journal could not be used.
     """
-    opened = open_safety(folder_of(home, rollout))
+    opened = open_controls(folder_of(home, rollout))
     record = opened.orders.hold(reason, name)
     live = ", ".join(opened.orders.state().desired()) or "no symbol"
     say(f"Rollout {opened.folder.name} is held; the candidate stays on {live}. graygate rollback takes it off.")
@@ -86,7 +86,7 @@ def rearm(reason: Reason, name: Name, rollout: Rollout = None, home: Home = HOME
 
     Exit codes: 0 done, 2 wrong input, 3 refused, 5 the journal could not be used.
     """
-    opened = open_safety(folder_of(home, rollout))
+    opened = open_controls(folder_of(home, rollout))
     opened.orders.rearm(reason, name)
     state = opened.orders.state()
     say(f"Rollout {opened.folder.name} may make attempt {state.attempt + 1}; go on with graygate resume.")
@@ -105,7 +105,7 @@ def drill(name: Name = "", rollout: Rollout = None, home: Home = HOME, as_json: 
     if not guardian_is_alive(folder):
         raise RefusedError(f"no guardian watches {folder.name}, and only a guardian may deploy again after the drill; "
                            "start it with graygate resume")  # fmt: skip
-    seconds = safety.drill(open_safety(folder), name or user())
+    seconds = safety.drill(open_controls(folder), name or user())
     say(f"The drill's way back took {seconds:.3f} s; what was live is live again.")
     answer({"drilled": True, "seconds": seconds}, as_json)
 

@@ -214,7 +214,8 @@ class ModelService:
             "epoch": self.kept.epoch, "stable": self.stable, "latch": self.kept.latch,
             "flat": self.clock.elapsed_ns >= self.flat_from_ns, "live": self.live_fingerprints(),
             "killed": sorted(self.kept.killed),
-            "lease": {"epoch": self.kept.epoch, "age_s": self._age_s(), "ttl_s": TTL_S, "is_live": self._lease_is_live()},
+            "lease": {"epoch": self.kept.epoch, "age_s": self._age_s(), "ttl_s": TTL_S,
+                      "is_live": self._lease_is_live()},
             "health": {"rss_mb": 200.0, "cpu_s": 1.0, "update_p99_ms": 1.0, "alerts": dict(self.alerts),
                        "loop_lag_ms": 0.1, "slowest_symbol_ns": at_ns},
         }  # fmt: skip

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.adapters.disk import Disk, RealDisk
+from engine.adapters.disk import Disk, RealDisk, Stat
 from engine.adapters.journal_head import HEAD_BYTES, Head
 from engine.adapters.journal_reading import Names, Reading, read_all, read_new
 from engine.clock import NS_PER_S, Clock
@@ -46,6 +46,7 @@ class FileJournal:
         self._segment_bytes = segment_bytes
         self._names = Names.of(path)
         self._last: Reading | None = None
+        self._synced: tuple[bytes, Stat | None] = (b"", None)
         self._failure: str | None = None
 
     def records(self) -> tuple[Record, ...]:
@@ -149,9 +150,11 @@ class FileJournal:
         with self._readable():
             last = self._read_new() or self._read_all_locked()
         with self._stop_on_error():
+            if last.head and (last.head, last.stat) != self._synced:  # whoever wrote it may have died before its sync
+                self._sync_head(Head(len(last.chain.records), last.chain.digest))
             if last.unacknowledged is not None:
                 last = self._acknowledge(last, last.unacknowledged)
-            elif last.stat is not None and last.stat.size > last.offset:
+            elif last.stat is not None and (last.head, last.stat) != self._synced:
                 self._cut(last.offset)
                 last = replace(last, stat=self._disk.stat(self.path))
         self._last = last
@@ -161,6 +164,8 @@ class FileJournal:
         line = record.to_line()
         if len(last.head) < HEAD_BYTES:
             last = self._create(last)
+        if record.type not in URGENT:
+            self._keep_reserve()
         if last.offset >= self._segment_bytes:
             last = self._end_segment(last)
         if last.stat is None:
@@ -168,15 +173,12 @@ class FileJournal:
         self._put(last.offset, line + b"\n", record.type in URGENT)
         as_read = replace(record, body=json.loads(line)["body"])  # nobody else holds this body
         chain = Chain((*last.chain.records, as_read), sha256(line), max(last.chain.epoch, record.epoch))
-        last = self._acknowledge(last, chain)
-        self._keep_reserve()
-        return last
+        return self._acknowledge(last, chain)
 
     def _create(self, last: Reading) -> Reading:
-        """Make head file and reserve before there is a record, so that neither is ever missing beside one."""
+        """Make the head file before there is a record, so that it is never missing beside one."""
         self._allocate(self._names.head, HEAD_BYTES)
         self._disk.sync(self._names.head)
-        self._keep_reserve()
         return replace(last, head=self._disk.read(self._names.head))
 
     def _end_segment(self, last: Reading) -> Reading:
@@ -194,17 +196,23 @@ class FileJournal:
             self._disk.sync_folder(self.path.parent)
         head = Head(len(chain.records), chain.digest)
         slot = head.to_bytes()
-        try:
-            if self._disk.overwrite(self._names.head, head.offset, slot) != len(slot):
-                raise OSError(errno.EIO, "the head was not written whole", str(self._names.head))
-            self._disk.sync(self._names.head)
-        except OSError:
-            self._disk.overwrite(self._names.head, head.offset, bytes(len(slot)))  # nor rely on a head it may not have
-            raise
+        if self._disk.overwrite(self._names.head, head.offset, slot) != len(slot):
+            raise OSError(errno.EIO, "the head was not written whole", str(self._names.head))
+        self._sync_head(head)
         stat = self._disk.stat(self.path)
         size = stat.size if stat is not None else 0
         raw = last.head[: head.offset] + slot + last.head[head.offset + len(slot) :]
+        self._synced = (raw, stat)
         return Reading(chain, last.segments, last.lines + 1, size, stat, raw)
+
+    def _sync_head(self, head: Head) -> None:
+        try:
+            self._disk.sync(self._names.head)
+        except OSError:
+            self._disk.overwrite(
+                self._names.head, head.offset, head.to_bytes()
+            )  # so that the next one's sync writes it
+            raise
 
     def _put(self, offset: int, data: bytes, is_urgent: bool) -> None:
         """Write at the end, all or nothing. Raises JournalError if the disk is full."""

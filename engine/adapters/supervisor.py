@@ -126,7 +126,7 @@ def switches_of(state: Path) -> dict[str, str]:
 
 
 def start_guardian(folder: Path) -> None:
-    """Start the guardian of a rollout; it refuses to be the second. Raises ServiceError if systemd does not start it."""
+    """Start the guardian of a rollout; it refuses to be the second. Raises ServiceError if systemd does not obey."""
     if not _is_systemd():
         start("guardian", [sys.executable, "-m", "engine.guard", str(folder.resolve())], folder)
     elif systemctl(_guardian_unit(folder), "restart") != 0:

@@ -92,7 +92,7 @@ class Guardian:
             self._deploying.deploy(state, state.deploying)
         elif state.drilling is not None:
             self._deploying.drill_again(state, state.drilling)
-        elif state.is_switched_off and state.outcome is None:
+        elif state.is_restart_due and state.outcome is None:
             self._restart(on_baseline=False)  # re-armed after a restart on the baseline
         else:
             self._judge(state, sight)
@@ -103,7 +103,9 @@ class Guardian:
         if reason is not None:
             self._orders.order_rollback(reason, "auto:guardian")
             self._rollback.carry_out()
-        elif state.outcome == PROMOTED and sight.status is not None and sight.status["latch"] is None:
+        elif (
+            state.outcome == PROMOTED and state.desired() and sight.status is not None and sight.status["latch"] is None
+        ):
             self._deploying.keep_promoted(state, sight.status)
         elif sight.status is not None and not state.desired() and not _is_on_baseline(sight.status):
             self._service.roll_back(state.epoch)  # nothing was ordered to be live: lower what is

@@ -69,7 +69,8 @@ class RolloutState:
 
     `deploying`, `drilling`, `rolling_back` and `killing` are orders that wait for their outcome.
     `set_back` are symbols that somebody took off the candidate while the stage went on. `is_switched_off`:
-    the service runs with the rollback switches, under which it takes no candidate.
+    the service runs with the rollback switches, under which it takes no candidate; `is_restart_due`: a person
+    re-armed the rollout since, so it may be started without them.
     """
 
     rollout: str = ""
@@ -90,6 +91,7 @@ class RolloutState:
     rollback_seconds: float | None = None
     service_starts: int = 0
     is_switched_off: bool = False
+    is_restart_due: bool = False
     report_html: str | None = None
     report_md: str | None = None
 
@@ -117,7 +119,7 @@ class RolloutState:
     def desired(self) -> tuple[str, ...]:
         """Symbols that shall run the candidate: those of the stage deployed last, less what was taken off it."""
         deployed = self.deployed
-        if self.is_aborted or deployed is None:
+        if self.is_aborted or self.is_switched_off or deployed is None:
             return ()
         gone = self.set_back | self.killed
         return tuple(symbol for symbol in deployed.symbols if symbol not in gone)
@@ -214,7 +216,7 @@ def _rearmed(state: RolloutState, record: Record) -> dict[str, Any]:
     """The attempt begins again: a stage that did not advance is as if it had not been begun."""
     advanced = tuple(replace(stage, is_deployed=False) for stage in state.stages if stage.advanced)
     return {
-        "attempt": state.attempt + 1, "rearmed_epoch": record.epoch,
+        "attempt": state.attempt + 1, "rearmed_epoch": record.epoch, "is_restart_due": state.is_switched_off,
         "outcome": None, "reason": "", "rollback_seconds": None, "stages": advanced,
         "set_back": frozenset(), "killed": frozenset(), "deploying": None, "drilling": None,
     }  # fmt: skip
@@ -226,6 +228,7 @@ _CHANGES: dict[RecordType, Callable[[RolloutState, Record], dict[str, Any]]] = {
     RecordType.SERVICE_STARTED: lambda state, record: {
         "service_starts": state.service_starts + 1,
         "is_switched_off": record.body.get("on_baseline", False),
+        "is_restart_due": False,
     },
     RecordType.DEPLOY_ORDERED: lambda state, record: {"deploying": _order(record)},
     RecordType.DEPLOYED: lambda state, record: {"deploying": None, "set_back": frozenset()},

@@ -1,10 +1,12 @@
 """`graygate journal verify`: the whole journal, what was acknowledged, and every anchor beside it."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from engine.adapters.disk_model import FakeDisk
 from engine.adapters.journal_check import verify_folder
 from engine.adapters.journal_file import FileJournal
 from engine.clock import FakeClock
@@ -102,3 +104,27 @@ def test_looking_again_finds_the_same(tmp_path: Path) -> None:
 
     assert verify_folder(tmp_path) == verify_folder(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("number", "is_read"),
+    [
+        pytest.param(errno.EROFS, True, id="a copy on a disk that cannot be written"),
+        pytest.param(errno.EACCES, True, id="the folder of somebody else"),
+        pytest.param(errno.EIO, False, id="a failing disk"),
+    ],
+)
+def test_what_cannot_be_locked_is_read_if_nobody_can_write_it(number: int, is_read: bool) -> None:
+    disk, folder = FakeDisk(), Path("/rollout")
+    FileJournal(folder / "journal.jsonl", "rollout-1", FakeClock(), disk=disk).append(RecordType.HELD, {})
+
+    def fault(name: str, path: Path) -> None:
+        if name == "lock":
+            raise OSError(number, "no")
+
+    disk.fault = fault
+    if is_read:
+        assert verify_folder(folder, disk).records == 1
+    else:
+        with pytest.raises(JournalError, match="cannot be read"):
+            verify_folder(folder, disk)

@@ -13,16 +13,32 @@ from pathlib import Path
 
 import pytest
 
-from engine.adapters.supervisor import EmbeddedSupervisor, SystemdSupervisor, guardian_is_alive, supervisor_of
+from engine.adapters.supervisor import (
+    EmbeddedSupervisor,
+    SystemdSupervisor,
+    guardian_is_alive,
+    start_guardian,
+    stop_guardian,
+    supervisor_of,
+)
 from engine.errors import ServiceError
 from engine.rollout.ports import Supervisor
 from tests.making_processes import ROOT, Rehearsal, planned, wait_until
 
-# systemctl for one unit: pid file, own process group, environment from the file that the unit names.
+# systemctl for two units: pid file, own process group, environment from the file that the unit names.
 SYSTEMCTL = """\
     #!{python}
     import os, signal, subprocess, sys, time
-    folder, pid_file = "{folder}", "{folder}/unit.pid"
+    folder = "{folder}"
+    user, verb, *options, unit = sys.argv[1:]
+    name = os.path.basename(folder) + ".service"
+    commands = {{
+        "graygate-service@" + name: ["engine.serve", folder + "/service/service.json"],
+        "graygate-guardian@" + name: ["engine.guard", folder],
+    }}
+    if user != "--user" or unit not in commands:
+        sys.exit(5)
+    pid_file = folder + "/" + unit + ".pid"
 
     def pid():
         try:
@@ -48,15 +64,12 @@ SYSTEMCTL = """\
         switches = folder + "/service/switches.env"
         if os.path.exists(switches):
             environment.update(line.split("=", 1) for line in open(switches).read().splitlines())
-        command = [sys.executable, "-m", "engine.serve", folder + "/service/service.json"]
+        command = [sys.executable, "-m", *commands[unit]]
         log = open(folder + "/service/service.log", "ab")
         started = subprocess.Popen(command, cwd="{root}", env=environment, start_new_session=True,
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         open(pid_file, "w").write(str(started.pid))
 
-    user, verb, *options, unit = sys.argv[1:]
-    if user != "--user" or unit != "graygate-service@" + os.path.basename(folder) + ".service":
-        sys.exit(5)
     if verb == "is-active":
         sys.exit(0 if pid() else 3)
     if verb == "kill":
@@ -76,7 +89,8 @@ class Supervised:
     rehearsal: Rehearsal
 
     def pid(self) -> int | None:
-        for path in (self.rehearsal.folder / "unit.pid", self.rehearsal.folder / "service" / "service.pid"):
+        folder = self.rehearsal.folder
+        for path in (folder / f"graygate-service@{folder.name}.service.pid", folder / "service" / "service.pid"):
             if path.exists() and (words := path.read_text().split()):
                 return int(words[0])
         return None
@@ -89,6 +103,7 @@ class Supervised:
 @pytest.fixture(params=["embedded", "systemd"])
 def supervised(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
     rehearsal = planned(tmp_path / "home")
+    monkeypatch.setenv("GRAYGATE_SUPERVISOR", request.param)
     if request.param == "systemd":
         script = tmp_path / "bin" / "systemctl"
         script.parent.mkdir()
@@ -96,8 +111,7 @@ def supervised(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         script.write_text(text)
         script.chmod(0o755)
         monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    kinds: dict[str, type[Supervisor]] = {"embedded": EmbeddedSupervisor, "systemd": SystemdSupervisor}
-    found = Supervised(kinds[request.param](rehearsal.folder), rehearsal)  # type: ignore[call-arg]
+    found = Supervised(supervisor_of(rehearsal.folder), rehearsal)
     yield found
     found.supervisor.stop()
 
@@ -190,18 +204,16 @@ def test_the_environment_says_which_supervisor(tmp_path: Path, monkeypatch: pyte
     assert isinstance(supervisor_of(tmp_path), SystemdSupervisor)
 
 
-def test_a_guardian_is_known_by_its_lock_whoever_started_it(tmp_path: Path) -> None:
-    rehearsal = planned(tmp_path / "home")
-    rehearsal.start_service()  # else the guardian would
-    assert not guardian_is_alive(rehearsal.folder)
+def test_a_guardian_is_known_by_its_lock_whoever_started_it(supervised: Supervised) -> None:
+    folder = supervised.rehearsal.folder
+    supervised.supervisor.restart(on_baseline=False)  # else the guardian would
+    assert not guardian_is_alive(folder)
 
-    guardian = subprocess.Popen([sys.executable, "-m", "engine.guard", str(rehearsal.folder)], cwd=ROOT)
-    wait_until(lambda: guardian_is_alive(rehearsal.folder))
-    guardian.kill()
-    guardian.wait()
+    start_guardian(folder)
+    wait_until(lambda: guardian_is_alive(folder))
+    stop_guardian(folder)
 
-    assert not guardian_is_alive(rehearsal.folder)
-    rehearsal.stop()
+    assert not guardian_is_alive(folder)
 
 
 @pytest.mark.parametrize("unit", ["graygate-service@", "graygate-guardian@"])

@@ -390,3 +390,17 @@ def test_a_latch_after_the_re_arming_is_not_cleared_by_a_deploy(scene: Scene) ->
 
     assert scene.service.kept.latch is not None
     assert not scene.service.live
+
+
+def test_a_service_that_dies_over_and_over_stays_on_the_baseline_also_after_a_promotion(scene: Scene) -> None:
+    scene.deployed()
+    scene.journal.append(RecordType.PROMOTED, {"reason": "every stage advanced"})
+    for _ in range(5):
+        scene.service.die()
+        scene.tick()
+
+    scene.tick(30)
+
+    assert scene.supervisor.restarts[3:] == [True, True]
+    assert not scene.service.live
+    assert scene.state().desired() == ()
