@@ -1,7 +1,7 @@
 """Order the stage's deploy and wait for the guardian, who drills and deploys; then start the stage's clock."""
 
 from engine.clock import NS_PER_S
-from engine.errors import ServiceError
+from engine.errors import RefusedError, ServiceError
 from engine.rollout.plan import Stage
 from tasks.observe import patiently, require_running, wait_for_market
 from tasks.wiring import Wiring
@@ -18,9 +18,20 @@ def deploy(wiring: Wiring, stage_name: str) -> None:
     stage = wiring.plan.stage(stage_name)
     if not wiring.state().stage(stage_name).is_deployed:
         wait_for_market(wiring, _earliest_start_ns(wiring))
+        _hold_if_not_whole(wiring, stage_name)
         wiring.orders.order_deploy(stage_name, wiring.spec.symbols[stage_name])
         _wait_for_guardian(wiring, stage_name)
     _start_clock(wiring, stage)
+
+
+def _hold_if_not_whole(wiring: Wiring, stage_name: str) -> None:
+    """A symbol of the stage that a person took off the candidate waits for a person. Raises RefusedError."""
+    state = wiring.state()
+    off = sorted((state.set_back | state.killed) & set(wiring.spec.symbols[stage_name]))
+    if off:
+        reason = f"{off[0]} of stage {stage_name} was taken off the candidate; graygate rearm allows it again"
+        wiring.orders.hold(reason, "auto:rollout")
+        raise RefusedError(reason)
 
 
 def _wait_for_guardian(wiring: Wiring, stage_name: str) -> None:

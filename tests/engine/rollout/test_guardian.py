@@ -23,6 +23,7 @@ class ModelSupervisor:
         self.service = service
         self.failures = failures
         self.restarts: list[bool] = []
+        self.stops = 0
 
     def is_alive(self) -> bool:
         return self.service.is_running
@@ -36,6 +37,7 @@ class ModelSupervisor:
         self.service.boot(switched_off=on_baseline)
 
     def stop(self) -> None:
+        self.stops += 1
         self.service.die()
 
 
@@ -162,6 +164,7 @@ def test_a_service_that_does_not_start_again_is_stopped(scene: Scene) -> None:
     scene.orders.order_rollback("ordered", "Ada")
     scene.tick()
 
+    assert scene.supervisor.stops == 1
     assert not scene.service.is_running
     rolled_back = next(record for record in scene.journal.records() if record.type is RecordType.ROLLED_BACK)
     assert rolled_back.body["tier"] == "service stopped"
@@ -404,3 +407,13 @@ def test_a_service_that_dies_over_and_over_stays_on_the_baseline_also_after_a_pr
     assert scene.supervisor.restarts[3:] == [True, True]
     assert not scene.service.live
     assert scene.state().desired() == ()
+
+
+def test_a_deploy_that_only_says_it_was_done_is_not_one(scene: Scene) -> None:
+    scene.service.apply = lambda **wanted: scene.service.status()  # type: ignore[method-assign]
+
+    scene.orders.order_deploy("10pct", SPEC.symbols["10pct"])
+    scene.tick(2)
+
+    assert RecordType.DEPLOYED not in scene.types()
+    assert scene.state().outcome == "rolled_back"
