@@ -1,7 +1,9 @@
 """The few things the journal asks of a file system, so that its crashes can be tried on a modelled one."""
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -53,11 +55,20 @@ class Disk(Protocol):
         """Take a name away."""
 
     def lock(self, path: Path) -> AbstractContextManager[None]:
-        """Hold the exclusive lock of a path, waiting for it; it ends with its process at the latest."""
+        """Hold the exclusive lock of a path, waiting for it a while; it ends with its process at the latest."""
+
+
+LOCK_S = 10.0
+"""How long a lock is waited for. Whoever holds one longer is frozen; a rollback must not wait for it."""
+
+_POLL_S = 0.002
 
 
 class RealDisk:
-    """The machine's file system."""
+    """The machine's file system. `lock_s` bounds the wait for a lock: then OSError ETIMEDOUT."""
+
+    def __init__(self, lock_s: float = LOCK_S) -> None:
+        self._lock_s = lock_s
 
     def stat(self, path: Path) -> Stat | None:
         try:
@@ -115,25 +126,38 @@ class RealDisk:
 
     @contextmanager
     def lock(self, path: Path) -> Iterator[None]:
-        descriptor = _lock(path)
+        descriptor = _lock(path, self._lock_s)
         try:
             yield
         finally:
             os.close(descriptor)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, within_s: float) -> int:
     """Lock the file that the path names: one that was removed or replaced while we waited excludes nobody."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _flock(descriptor, within_s)
             if _names(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _flock(descriptor: int, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                said = f"another process has held the lock for {within_s:g} s; it may be frozen"
+                raise OSError(errno.ETIMEDOUT, said) from None
+            time.sleep(_POLL_S)
 
 
 def _names(path: Path, descriptor: int) -> bool:

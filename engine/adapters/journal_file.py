@@ -209,9 +209,8 @@ class FileJournal:
         try:
             self._disk.sync(self._names.head)
         except OSError:
-            self._disk.overwrite(
-                self._names.head, head.offset, head.to_bytes()
-            )  # so that the next one's sync writes it
+            # The kernel takes what it could not write for written: change it again, for whoever comes next to sync it.
+            self._disk.overwrite(self._names.head, head.offset, head.to_bytes())
             raise
 
     def _put(self, offset: int, data: bytes, is_urgent: bool) -> None:

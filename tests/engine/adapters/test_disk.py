@@ -271,3 +271,9 @@ def test_one_seed_is_one_crash() -> None:
             disk.append(B, bytes([number]) * 7)
 
     assert [crashed(prepare, 5).read(path) for path in (A, B)] == [crashed(prepare, 5).read(path) for path in (A, B)]
+
+
+def test_a_lock_that_a_frozen_process_holds_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal.lock"
+    with RealDisk().lock(path), pytest.raises(OSError, match="may be frozen"), RealDisk(lock_s=0.05).lock(path):
+        pass

@@ -205,6 +205,21 @@ def test_a_record_whose_sync_failed_is_not_taken_over_by_another_process() -> No
     assert notes(on(disk)) == ["before", "after"]
 
 
+def test_what_another_process_left_is_made_durable_before_it_is_built_upon() -> None:
+    disk = FakeDisk()
+    note(on(disk), "its writer may have died before the sync of the head, or after it cut a torn record")
+    journal, done = on(disk), []
+    disk.fault = lambda name, path: done.append(f"{name} {path.name}")
+
+    note(journal)
+    before = done[: done.index("append journal.jsonl")]
+    assert {"sync journal.head", "sync journal.jsonl"} <= set(before)
+
+    done.clear()
+    note(journal)
+    assert not [call for call in done[: done.index("append journal.jsonl")] if call.startswith("sync")]
+
+
 def test_a_head_file_whose_maker_died_is_made_durable_by_the_next() -> None:
     for seed in range(40):
         disk = FakeDisk()
