@@ -5,7 +5,7 @@ STAMP := .venv/.made-from-constraints
 FEED ?=
 CANDIDATE ?=
 
-.PHONY: demo test test-fast check bench up clean help
+.PHONY: demo test test-fast check bench bench-safety up clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -44,6 +44,18 @@ bench: $(STAMP) ## measurements, one JSON line each; about three quarters of an 
 	@$(BIN)/python -m benchmarks.param_update
 	@$(BIN)/python -m benchmarks.quiet_cost
 	@$(BIN)/python -m benchmarks.soak
+
+bench-safety: $(STAMP) ## measurements of the safety core with small counts; each takes --count, the full ones take hours
+	@$(BIN)/python -m benchmarks.rollback --count 100
+	@$(BIN)/python -m benchmarks.crash_matrix --count 200
+	@$(BIN)/python -m benchmarks.dead_man --count 20 --restarts 5
+	@$(BIN)/python -m benchmarks.simulate --count 500
+	@$(BIN)/python -m benchmarks.partial
+	@$(BIN)/python -m benchmarks.interleave --count 1000
+	@$(BIN)/python -m benchmarks.journal_fuzz --count 10000
+	@$(BIN)/python -m benchmarks.power_loss --count 20
+	@$(BIN)/python -m benchmarks.clocks --count 100
+	@$(BIN)/python -m benchmarks.mutants
 
 up: $(STAMP) ## a rehearsal that asks you at each stage, in the terminal and in the Prefect page
 	@$(BIN)/graygate rehearse --approve ask $(if $(FEED),--feed $(FEED))
