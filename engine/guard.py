@@ -52,9 +52,8 @@ def watch(guardian: Guardian, journal: Journal, stop: threading.Event, clock: Cl
     try:
         guardian.start()
         while not stop.is_set():
-            started_ns = clock.mono_ns()
+            started_ns, seq = clock.mono_ns(), journal.head()[0]
             guardian.tick()
-            seq = journal.head()[0]
             while (clock.mono_ns() - started_ns) / NS_PER_S < TICK_S and journal.head()[0] == seq:
                 if stop.wait(POLL_S):
                     return

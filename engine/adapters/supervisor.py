@@ -13,7 +13,7 @@ from engine.errors import ServiceError
 from engine.rollout.ports import Supervisor
 
 RESTART_S = 75.0
-GRACE_S = 1.0
+GRACE_S = 0.3
 """How long a process that has to go may take to go by itself."""
 
 SYSTEMCTL_S = 30

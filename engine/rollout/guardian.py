@@ -88,12 +88,12 @@ class Guardian:
         if not sight.is_alive:
             self._revive(state)
             return
-        if state.deploying is not None:
+        if state.is_restart_due and state.outcome is None:
+            self._restart(on_baseline=False)  # re-armed after a restart on the baseline
+        elif state.deploying is not None:
             self._deploying.deploy(state, state.deploying)
         elif state.drilling is not None:
             self._deploying.drill_again(state, state.drilling)
-        elif state.is_restart_due and state.outcome is None:
-            self._restart(on_baseline=False)  # re-armed after a restart on the baseline
         else:
             self._judge(state, sight)
 

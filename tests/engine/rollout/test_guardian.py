@@ -417,3 +417,15 @@ def test_a_deploy_that_only_says_it_was_done_is_not_one(scene: Scene) -> None:
 
     assert RecordType.DEPLOYED not in scene.types()
     assert scene.state().outcome == "rolled_back"
+
+
+def test_an_order_right_after_re_arming_waits_for_the_restart_without_the_switches(scene: Scene) -> None:
+    scene.deployed()
+    scene.service.hangs = True
+    scene.tick(8)
+
+    scene.orders.rearm("the host was overloaded", "Ada")
+    scene.orders.order_deploy("10pct", SPEC.symbols["10pct"])
+    scene.tick(2)
+
+    assert scene.service.live == {SYMBOLS[0]}
