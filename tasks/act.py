@@ -19,7 +19,7 @@ def act(wiring: Wiring, stage_name: str, slot: int, verdict: Verdict, findings: 
 
     What is refused came too late: somebody ended the rollout meanwhile.
     """
-    if wiring.state().outcome is not None:
+    if wiring.state().outcome is not None or wiring.state().attempt != wiring.attempt:
         return Action.HOLD
     action = next_action(wiring, stage_name, slot, verdict)
     by = wiring.state().stage(stage_name).decided_by

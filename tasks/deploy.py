@@ -38,6 +38,7 @@ def _wait_for_guardian(wiring: Wiring, stage_name: str) -> None:
     deadline_ns = wiring.clock.mono_ns() + round(GUARDIAN_S * NS_PER_S)
     while not wiring.state().stage(stage_name).is_deployed:
         require_running(wiring)
+        _hold_if_not_whole(wiring, stage_name)
         if wiring.clock.mono_ns() > deadline_ns:
             raise ServiceError(
                 f"no guardian carried out the deploy within {GUARDIAN_S:.0f} s; is engine.guard running?"

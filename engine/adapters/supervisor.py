@@ -42,11 +42,14 @@ class EmbeddedSupervisor:
             if not was_first and self.is_alive() and switches_of(self._state).items() >= switches.items():
                 return  # somebody else has just restarted it, as safely as it is wanted here
             stop("service", self._state, patience_s=GRACE_S)
+            if on_baseline:
+                void_lease(self._state)
             write_switches(self._state, switches)
             start_service(self._folder, switches)
 
     def stop(self) -> None:
         stop("service", self._state, patience_s=GRACE_S)
+        void_lease(self._state)
         if self.is_alive():
             raise ServiceError(f"the service of {self._folder} cannot be killed; take its host off the network")
 
@@ -69,6 +72,8 @@ class SystemdSupervisor:
             write_switches(self._folder / "service", switches)
             self._systemctl("kill", "--signal=SIGKILL")
             self._systemctl("reset-failed")
+            if on_baseline:
+                void_lease(self._folder / "service")
             for stale in ("control.sock", "http_port", "service.log"):
                 (self._folder / "service" / stale).unlink(missing_ok=True)
             if self._systemctl("restart") != 0:
@@ -76,7 +81,9 @@ class SystemdSupervisor:
             wait_for_service(self._folder, lambda: not self.is_alive())
 
     def stop(self) -> None:
-        if self._systemctl("stop") != 0 or self.is_alive():
+        is_stopped = self._systemctl("stop") == 0
+        void_lease(self._folder / "service")
+        if not is_stopped or self.is_alive():
             raise ServiceError(f"systemd does not stop {self._unit}; take its host off the network")
 
     def _systemctl(self, verb: str, *options: str) -> int:
@@ -108,6 +115,11 @@ def _is_taken(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def void_lease(state: Path) -> None:
+    """Whatever the service had in force must not come back with a lease that still runs."""
+    (state / "lease.json").unlink(missing_ok=True)
 
 
 def write_switches(state: Path, switches: dict[str, str]) -> None:

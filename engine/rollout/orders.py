@@ -127,7 +127,7 @@ class Orders:
         def check(state: RolloutState) -> None:
             if not actor.strip() or actor.startswith("auto:"):
                 raise RefusedError("only a named person may re-arm a rollout")
-            if state.rolling_back is not None or state.killing is not None:
+            if state.rolling_back is not None or state.kills:
                 raise RefusedError("a rollback is being carried out; wait until it is done")
             if state.outcome not in (ROLLED_BACK, HELD) and not state.killed | state.set_back:
                 raise RefusedError(f"the rollout is {state.outcome or 'running'}; there is nothing to re-arm")
@@ -142,6 +142,8 @@ class Orders:
         def check(state: RolloutState) -> None:
             self._require_running(state)
             found = state.stage(stage)
+            if found.advanced:
+                raise RefusedError(f"stage {stage} has advanced already")
             if found.verdict is not Verdict.PASS or not found.is_over or found.answer is not Answer.ADVANCE:
                 raise RefusedError(f"stage {stage} has no verdict PASS at its end with a person's yes")
             if found.requested_digest != found.evidence_digest:

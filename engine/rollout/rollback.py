@@ -4,7 +4,6 @@ T1 asks the service over its control socket. If it does not answer or does not o
 the baseline. If that fails as well, it is stopped: no signal is better than an unproven one.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from engine.clock import NS_PER_S, Clock
@@ -34,16 +33,20 @@ class Rollback:
         self._clock = clock
 
     def carry_out(self) -> float | None:
-        """Do what is ordered and has no outcome; return the seconds it took since the order, None if nothing was.
+        """Do what is ordered and has no outcome; return the seconds since the last of the orders, None if
+        there was none.
 
         Raises JournalError, after the baseline is back, if the outcome cannot be written.
         """
-        state = self._orders.state()
-        if state.killing is not None:
-            return self._kill(state, state.killing)
-        if state.rolling_back is not None:
-            return self._roll_back(state, state.rolling_back)
-        return None
+        seconds: float | None = None
+        while True:
+            state = self._orders.state()
+            if state.killing is not None:
+                seconds = self._kill(state, state.killing)
+            elif state.rolling_back is not None:
+                seconds = self._roll_back(state, state.rolling_back)
+            else:
+                return seconds
 
     def force_baseline(self) -> str:
         """Put the baseline on every symbol without a journal, for when it cannot be written; return the tier."""
@@ -64,13 +67,14 @@ class Rollback:
             require_baseline(self._service.status(), symbols)
             return T1
         except (ServiceError, RefusedError):
-            return self._restart(lambda status: require_baseline(status, None))
+            return self._restart(epoch)
 
-    def _restart(self, require: Callable[[dict[str, Any]], None]) -> str:
+    def _restart(self, epoch: int) -> str:
         for _ in range(RESTARTS):
             try:
                 self._supervisor.restart(on_baseline=True)
-                require(self._service.status())
+                self._service.roll_back(epoch)  # so that it knows of the abort, whatever it had kept
+                require_baseline(self._service.status(), None)
                 return T2
             except (ServiceError, RefusedError):
                 continue
@@ -102,7 +106,14 @@ class Rollback:
         self, type_: RecordType, order: Order, tier: str, symbols: list[str] | None, more: dict[str, Any]
     ) -> float:
         seconds = self._seconds_since(order)
-        body = {"reason": order.reason, "seconds": seconds, "tier": tier, "symbols": symbols, **more}
+        body = {
+            "reason": order.reason,
+            "seconds": seconds,
+            "tier": tier,
+            "symbols": symbols,
+            "order": order.seq,
+            **more,
+        }
         step = f"{type_.value}/{order.seq}"
         attempt = self._orders.state().attempt
         record = self._orders.once(step, type_, body, lambda state: None, attempt, stage=order.stage, actor=order.actor)

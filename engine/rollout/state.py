@@ -67,7 +67,7 @@ class StageState:
 class RolloutState:
     """The whole rollout. `outcome` is None while it runs; `attempt` counts how often it was re-armed.
 
-    `deploying`, `drilling`, `rolling_back` and `killing` are orders that wait for their outcome.
+    `deploying`, `drilling`, `rolling_back` and `kills` are orders that wait for their outcome.
     `set_back` are symbols that somebody took off the candidate while the stage went on. `is_switched_off`:
     the service runs with the rollback switches, under which it takes no candidate; `is_restart_due`: a person
     re-armed the rollout since, so it may be started without them.
@@ -83,7 +83,7 @@ class RolloutState:
     deploying: Order | None = None
     drilling: Order | None = None
     rolling_back: Order | None = None
-    killing: Order | None = None
+    kills: tuple[Order, ...] = ()
     set_back: frozenset[str] = frozenset()
     killed: frozenset[str] = frozenset()
     outcome: str | None = None
@@ -110,10 +110,15 @@ class RolloutState:
         return next((stage for stage in reversed(self.stages) if stage.is_deployed), None)
 
     @property
+    def killing(self) -> Order | None:
+        """The kill to carry out next: one of everything first."""
+        return min(self.kills, key=lambda order: order.symbols is not None, default=None)
+
+    @property
     def is_aborted(self) -> bool:
         """Whether all symbols go back or have gone back to the baseline: nothing may raise exposure."""
         whole = self.rolling_back is not None and self.rolling_back.symbols is None
-        dead = self.killing is not None and self.killing.symbols is None
+        dead = any(order.symbols is None for order in self.kills)
         return whole or dead or self.outcome == ROLLED_BACK
 
     def desired(self) -> tuple[str, ...]:
@@ -192,7 +197,7 @@ def _order(record: Record) -> Order:
 def _rolled_back(state: RolloutState, record: Record) -> dict[str, Any]:
     symbols = record.body["symbols"]
     if symbols is not None:  # over the control socket: a restart takes every symbol back
-        return {"rolling_back": None, "set_back": state.set_back | set(symbols)}
+        return {"rolling_back": None, "set_back": state.set_back | set(symbols), **_without_deploy(state, symbols)}
     return {
         "rolling_back": None, "deploying": None, "drilling": None, "outcome": ROLLED_BACK,
         "reason": record.body["reason"], "rollback_seconds": record.body["seconds"],
@@ -200,11 +205,19 @@ def _rolled_back(state: RolloutState, record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _without_deploy(state: RolloutState, symbols: Sequence[str]) -> dict[str, Any]:
+    """A deploy of symbols that were taken off meanwhile is void."""
+    waiting = state.deploying
+    is_void = waiting is not None and not set(symbols).isdisjoint(waiting.symbols or ())
+    return {"deploying": None} if is_void else {}
+
+
 def _killed(state: RolloutState, record: Record) -> dict[str, Any]:
     symbols = record.body["symbols"]
+    rest = tuple(order for order in state.kills if order.seq != record.body["order"])
     if symbols is not None:
-        return {"killing": None, "killed": state.killed | set(symbols)}
-    everything = {"killing": None, "killed": state.killed | set(record.body["all"]), "rolling_back": None}
+        return {"kills": rest, "killed": state.killed | set(symbols), **_without_deploy(state, symbols)}
+    everything = {"kills": rest, "killed": state.killed | set(record.body["all"]), "rolling_back": None}
     return everything | {
         "deploying": None, "drilling": None, "outcome": ROLLED_BACK, "reason": record.body["reason"],
         "rollback_seconds": record.body["seconds"],
@@ -231,13 +244,13 @@ _CHANGES: dict[RecordType, Callable[[RolloutState, Record], dict[str, Any]]] = {
         "is_restart_due": False,
     },
     RecordType.DEPLOY_ORDERED: lambda state, record: {"deploying": _order(record)},
-    RecordType.DEPLOYED: lambda state, record: {"deploying": None, "set_back": frozenset()},
+    RecordType.DEPLOYED: lambda state, record: {"deploying": None},
     RecordType.DEPLOY_REFUSED: lambda state, record: {"deploying": None},
     RecordType.DRILL_ORDERED: lambda state, record: {"drilling": _order(record)},
-    RecordType.DRILLED: lambda state, record: {"drilling": None},
+    RecordType.DRILLED: lambda state, record: {"drilling": None} if record.body["on_demand"] else {},
     RecordType.ROLLBACK_ORDERED: lambda state, record: {"rolling_back": _order(record)},
     RecordType.ROLLED_BACK: _rolled_back,
-    RecordType.KILL_ORDERED: lambda state, record: {"killing": _order(record)},
+    RecordType.KILL_ORDERED: lambda state, record: {"kills": (*state.kills, _order(record))},
     RecordType.KILLED: _killed,
     RecordType.REARMED: _rearmed,
     RecordType.HELD: lambda state, record: {"outcome": HELD, "reason": record.body["reason"]},

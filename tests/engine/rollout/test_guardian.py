@@ -429,3 +429,49 @@ def test_an_order_right_after_re_arming_waits_for_the_restart_without_the_switch
     scene.tick(2)
 
     assert scene.service.live == {SYMBOLS[0]}
+
+
+def test_a_symbol_taken_off_while_the_deploy_is_under_way_stays_off(scene: Scene) -> None:
+    scene.deployed()
+    judged_and_advanced(scene)
+    scene.orders.order_deploy("50pct", SPEC.symbols["50pct"])
+    scene.orders.order_rollback("not this one", "Ada", symbols=[SYMBOLS[0]])
+
+    scene.tick(5)
+
+    assert SYMBOLS[0] not in scene.service.live
+    assert SYMBOLS[0] not in scene.state().desired()
+
+
+def judged_and_advanced(scene: Scene) -> None:
+    body = {"slot": 18, "verdict": "PASS", "evidence_digest": "d"}
+    scene.journal.append(RecordType.SLOT_OBSERVED, {"slot": 18, "is_last": True}, stage="10pct")
+    scene.journal.append(RecordType.VERDICT_REACHED, body, stage="10pct")
+    scene.journal.append(RecordType.APPROVAL_REQUESTED, {"evidence_digest": "d"}, stage="10pct")
+    scene.journal.append(RecordType.APPROVAL_GIVEN, {"decision": "advance", "name": "Ada"}, stage="10pct")
+    scene.orders.advance("10pct", "Ada")
+
+
+def test_a_kill_of_one_symbol_does_not_make_a_kill_of_all_forgotten(scene: Scene) -> None:
+    scene.deployed()
+    scene.orders.order_kill("stop everything", "Ada")
+    scene.orders.order_kill("and this one", "Ada", symbols=[SYMBOLS[0]])
+    assert scene.state().is_aborted
+
+    scene.tick(2)
+
+    assert scene.types().count(RecordType.KILLED) == 2
+    assert scene.service.kept.killed == set(SYMBOLS)
+    assert scene.state().outcome == "rolled_back"
+
+
+def test_a_service_restarted_on_the_baseline_knows_of_the_abort(scene: Scene) -> None:
+    scene.deployed()
+    scene.service.faults["roll_back"] = "die"
+    scene.orders.order_rollback("ordered", "Ada")
+    scene.tick()
+
+    scene.service.die()
+    scene.service.boot(switched_off=False)
+
+    assert not scene.service.live
