@@ -22,9 +22,9 @@ from rich.progress import track
 
 from benchmarks.simulation.crew import Parts
 from benchmarks.simulation.faults import ALL, NOISE, FaultyWorld
+from benchmarks.simulation.history import Result
 from benchmarks.simulation.invariants import i14_noise_does_not_roll_back
 from benchmarks.simulation.people import Desk
-from benchmarks.simulation.world import Result
 
 PROCESSES = 2
 BATCH = 8

@@ -28,7 +28,7 @@ from engine.rollout.spec import RolloutSpec
 JOURNAL = Path("/rollout/journal.jsonl")
 DISK_BYTES = 8 << 20
 FLOW_ANSWER_S = 5.0
-FRESH_SHARE = 0.2
+FRESH_SHARE = 0.05
 """How many processes read the whole journal themselves; the others begin with what one before them has verified."""
 
 
@@ -130,9 +130,8 @@ class Crew:
         self._read = None
 
     def _tick(self, guardian: Guardian, journal: Any, clock: ProcessClock) -> None:
-        started_ns = clock.mono_ns()
+        started_ns, seq = clock.mono_ns(), journal.head()[0]
         guardian.tick()
-        seq = journal.head()[0]
         while (left_s := TICK_S - (clock.mono_ns() - started_ns) / NS_PER_S) > 0 and journal.head()[0] == seq:
             self.hub.sleep(POLL_S, at_most_s=left_s)
 

@@ -39,6 +39,7 @@ class Process:
     pause_in: int = 0
     operations: int = 0
     is_dead: bool = False
+    is_blocked: bool = False
     error: BaseException | None = None
 
     def ready_ns(self) -> int:
@@ -128,14 +129,18 @@ class Hub:
             process.pause_in = self._draw_pause()
             self._switch(self.now_ns() + self._dice.randrange(PREEMPTED_NS), None)
 
-    def block(self) -> None:
-        """Wait until `unblock`."""
-        self._switch(BLOCKED, None)
+    def block(self, most_s: float | None = None) -> None:
+        """Wait until `unblock`, for `most_s` at most."""
+        process = self._current
+        assert process is not None, "only processes wait"
+        process.is_blocked = True
+        self._switch(BLOCKED if most_s is None else self.now_ns() + round(most_s * NS_PER_S), None)
+        process.is_blocked = False
 
     def unblock(self) -> None:
         """Let all who are blocked look again."""
         for process in self.processes:
-            if process.wake_ns == BLOCKED:
+            if process.is_blocked:
                 process.wake_ns = self.now_ns()
 
     def kill(self, process: Process) -> None:

@@ -121,17 +121,21 @@ OUTCOMES = {
 
 
 def _outcomes(order: Record, later: Sequence[Record]) -> bool:
-    """Its own outcome, or an abort of everything: of a kill only a kill."""
-    covering = (RecordType.KILLED,) if order.type is RecordType.KILL_ORDERED else (
-        RecordType.KILLED, RecordType.ROLLED_BACK)  # fmt: skip
+    """Its own outcome, or an abort: of everything, or of a symbol it was about to deploy. Of a kill only a kill."""
+    is_deploy = order.type is RecordType.DEPLOY_ORDERED
     for record in later:
-        is_own = record.type in OUTCOMES[order.type] and record.step.endswith(f"/{order.seq}")
-        is_stage = order.type is RecordType.DEPLOY_ORDERED and record.stage == order.stage
-        if is_own or (is_stage and record.type in OUTCOMES[order.type]):
-            return True
-        if record.type in covering and record.body["symbols"] is None:
-            return True
+        if record.type in OUTCOMES[order.type]:
+            is_own = record.stage == order.stage if is_deploy else record.step.endswith(f"/{order.seq}")
+            if is_own:
+                return True
+        if record.type is RecordType.KILLED or (record.type is RecordType.ROLLED_BACK and order.type is not KILL):
+            symbols = record.body["symbols"]
+            if symbols is None or (is_deploy and set(symbols) & set(order.body["symbols"])):
+                return True
     return False
+
+
+KILL = RecordType.KILL_ORDERED
 
 
 def i5_one_fingerprint(facts: Facts, moment: Moment) -> str | None:
@@ -143,7 +147,7 @@ def i5_one_fingerprint(facts: Facts, moment: Moment) -> str | None:
 def i6_acknowledged_is_durable(seen: Sequence[Record], found: Sequence[Record]) -> str | None:
     """Whatever was acknowledged or seen is still there."""
     for place, record in enumerate(seen):
-        if place >= len(found) or found[place].digest() != record.digest():
+        if place >= len(found) or found[place] != record:
             return f"i6_acknowledged_is_durable: record {record.seq} ({record.type.value}) is gone"
     return None
 

@@ -1,11 +1,12 @@
 """What the processes of a simulated machine share: its disk and its clock, seen from inside a process."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.simulation.hub import Hub
-from engine.adapters.disk import Stat
+from engine.adapters.disk import LOCK_S, Stat
 from engine.adapters.disk_model import FakeDisk
 from engine.clock import NS_PER_S
 
@@ -17,7 +18,7 @@ what it saw in between is the same as what it saw before."""
 class SharedDisk:
     """A modelled disk that several processes use: each operation is a moment at which one may be killed or interrupted.
 
-    A lock that is taken is waited for.
+    A lock that is taken is waited for, as long as `RealDisk` does.
     """
 
     def __init__(self, disk: FakeDisk, hub: Hub) -> None:
@@ -75,8 +76,11 @@ class SharedDisk:
     @contextmanager
     def lock(self, path: Path) -> Iterator[None]:
         self._hub.operation()
+        until_ns = self._hub.now_ns() + round(LOCK_S * NS_PER_S)
         while path in self._held:
-            self._hub.block()
+            if self._hub.now_ns() >= until_ns:
+                raise OSError(errno.ETIMEDOUT, "another process has held the lock for too long", str(path))
+            self._hub.block((until_ns - self._hub.now_ns()) / NS_PER_S)
         self._held.add(path)
         try:
             with self._disk.lock(path):

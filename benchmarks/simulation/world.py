@@ -8,12 +8,12 @@ the end of a slot, the processes poll again as they do in real time.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.simulation.crew import JOURNAL, Crew, Parts
 from benchmarks.simulation.facts import Facts
+from benchmarks.simulation.history import Outlook, Result
 from benchmarks.simulation.hub import BLOCKED, Process
 from benchmarks.simulation.invariants import (
     Broken,
@@ -31,7 +31,7 @@ from engine.errors import GraygateError, JournalError
 from engine.rollout.due import next_due
 from engine.rollout.guardian import Fenced
 from engine.rollout.journal import Record, RecordType
-from engine.rollout.state import RolloutState
+from engine.rollout.state import PROMOTED, RolloutState
 
 CALM_S = 1.2
 LEAD_S = 1.2
@@ -43,32 +43,6 @@ GRACE_S = 400.0
 DAY_S = 86_400.0
 PATIENCE = 1.25
 """A rollout that people keep waiting is given a quarter more time."""
-
-
-class Outlook(NamedTuple):
-    """What the records say that is to come: `slot_ns` is when the slot that is due ends, as elapsed time."""
-
-    seq: int
-    is_pending: bool
-    desired: frozenset[str]
-    waits_for_people: bool
-    is_aborted: bool
-    slot_ns: int | None
-
-
-@dataclass
-class Result:
-    """What became of a rollout."""
-
-    seed: int
-    outcome: str
-    days: float
-    events: int
-    faults: Counter[str]
-    rollbacks: int
-    sha256: str
-    broken: str | None = None
-    excerpt: list[str] = field(default_factory=list)
 
 
 class World(Crew):
@@ -125,6 +99,11 @@ class World(Crew):
         self.check_journal()
         self._note(i4_orders_have_outcomes(self.facts))
         self._raise_broken()
+
+    def start_guardian(self) -> Process:
+        """A guardian starts; from here on it is asked to see to everything."""
+        self.fault_ends_ns = max(self.fault_ends_ns, self.hub.now_ns())
+        return super().start_guardian()
 
     def end_faults(self) -> None:
         """Overridden by worlds that have faults."""
@@ -222,6 +201,7 @@ class World(Crew):
         return Outlook(
             len(self.facts.records), any(order is not None for order in pending), frozenset(state.desired()), waits,
             state.is_aborted, None if end_ns is None else end_ns - self.service.market_offset_ns,
+            state.outcome == PROMOTED,
         )  # fmt: skip
 
     # Time
@@ -254,11 +234,11 @@ class World(Crew):
     def _is_calm(self, now_ns: int) -> bool:
         """Whether every process would go on seeing what it saw at its last look."""
         service, outlook = self.service, self.outlook()
-        if now_ns < self.fault_ends_ns or outlook.is_pending or any(one.is_busy(now_ns) for one in self.hub.processes):
+        if now_ns < self.fault_ends_ns or any(one.is_busy(now_ns) for one in self.hub.processes):
             return False
         if not service.is_running or service.hangs or "guardian" in self.weather.cut_off or self.guardian() is None:
             return False
-        if service.live != outlook.desired or any(one.kind == "person" for one in self.hub.processes):
+        if not outlook.is_settled(service.live) or any(one.kind == "person" for one in self.hub.processes):
             return False
         if outlook.waits_for_people:
             return True
@@ -272,7 +252,7 @@ class World(Crew):
         calm_from_ns = now_ns if self.guardian() is None else min(now_ns, self.fault_ends_ns)
         self._settled_ns = max(self._settled_ns, calm_from_ns)
         self._busy_ns = max(self._busy_ns, calm_from_ns)
-        if not outlook.is_pending and service.live == outlook.desired:
+        if outlook.is_settled(service.live):
             self._settled_ns = now_ns
         is_waiting = outlook.slot_ns is not None and outlook.slot_ns >= now_ns
         if outlook.waits_for_people or outlook.is_aborted or is_waiting:

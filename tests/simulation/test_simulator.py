@@ -44,10 +44,10 @@ def test_the_order_of_the_work_does_not_matter() -> None:
 
 
 def test_nothing_breaks_under_any_fault() -> None:
-    found = [FaultyWorld(seed, DAYS, kinds=ALL).run() for seed in range(500, 560)]
+    found = [FaultyWorld(seed, DAYS, kinds=ALL).run() for seed in range(500, 540)]
 
     assert [result.broken for result in found if result.broken is not None] == []
-    assert sum(sum(result.faults.values()) for result in found) > 100
+    assert sum(sum(result.faults.values()) for result in found) > 60
     assert len({result.outcome for result in found}) > 1
 
 
@@ -56,7 +56,7 @@ def test_faults_are_of_every_kind() -> None:
 
 
 def test_trouble_of_the_control_plane_rolls_nothing_back() -> None:
-    found = [noisy(seed) for seed in range(500, 508)]
+    found = [noisy(seed) for seed in range(500, 505)]
 
     assert [result.rollbacks for result in found] == [0] * len(found)
     assert {result.outcome for result in found} == {"promoted"}
@@ -75,7 +75,7 @@ def test_a_rollout_without_faults_asks_three_times_and_ends_after_24_days() -> N
 
 
 def test_an_abort_wins_every_race() -> None:
-    races = [RacingWorld(seed).race() for seed in range(900, 960)]
+    races = [RacingWorld(seed).race() for seed in range(900, 940)]
 
     assert sum(race.advances_after_abort + race.self_restarts for race in races) == 0
     assert [race.broken for race in races if race.broken is not None] == []
@@ -85,7 +85,7 @@ def test_an_abort_wins_every_race() -> None:
 
 @pytest.mark.parametrize("wall_only", [pytest.param(True, id="wall clock"), pytest.param(False, id="outages as well")])
 def test_no_clock_ends_a_slot_early(wall_only: bool) -> None:
-    cases = [TimedWorld(seed, wall_only, DAYS).case() for seed in range(5)]
+    cases = [TimedWorld(seed, wall_only, DAYS).case() for seed in range(4)]
 
     assert [case.broken for case in cases if case.broken is not None] == []
     assert sum(case.ended_early for case in cases) == 0
