@@ -61,7 +61,9 @@ def resume(rollout: Rollout = None, home: Home = HOME, as_json: Json = False) ->
     folder = folder_of(home, rollout)
     outcome = state_of(folder).outcome
     if outcome is not None:
-        raise RefusedError(f"rollout {folder.name} is over ({outcome}); start another with graygate rehearse")
+        raise RefusedError(
+            f"rollout {folder.name} is over ({outcome}); graygate rearm allows another attempt unless it is promoted"
+        )
     _run(Session(home, folder), as_json)
 
 

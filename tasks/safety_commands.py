@@ -73,9 +73,10 @@ def hold(reason: Reason, name: Name, rollout: Rollout = None, home: Home = HOME,
     """
     opened = open_controls(folder_of(home, rollout))
     record = opened.orders.hold(reason, name)
-    live = ", ".join(opened.orders.state().desired()) or "no symbol"
-    say(f"Rollout {opened.folder.name} is held; the candidate stays on {live}. graygate rollback takes it off.")
-    answer({"held": True, "reason": record.body["reason"], "live": opened.orders.state().desired()}, as_json)
+    live = opened.orders.state().desired()
+    stays = f"the candidate stays on {', '.join(live)}; graygate rollback takes it off" if live else "nothing is live"
+    say(f"Rollout {opened.folder.name} is held; {stays}.")
+    answer({"held": True, "reason": record.body["reason"], "live": live}, as_json)
 
 
 @safety_app.command()

@@ -39,6 +39,8 @@ class Facts:
     taken: frozenset[str] = frozenset()
     stages: dict[str, Stage] = field(default_factory=dict)
     rollbacks: int = 0
+    rearmed_epoch: int = 0
+    orders_before: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def stage(self, name: str | None) -> Stage:
         """The stage of that name."""
@@ -89,6 +91,7 @@ def _abort_done(facts: Facts, record: Record, market_ns: int) -> None:
 
 def _rearmed(facts: Facts, record: Record, market_ns: int) -> None:
     facts.abort_epoch, facts.is_back, facts.taken = None, False, frozenset()
+    facts.rearmed_epoch, facts.orders_before = record.epoch, facts.orders
     facts.orders, facts.stages = {}, {}  # what was live under a hold stays so until the guardian lowers it
 
 

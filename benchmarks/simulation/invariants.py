@@ -89,8 +89,12 @@ def i3_no_raise_after_abort(facts: Facts, effect: Effect) -> str | None:
 
 
 def i4_write_ahead(facts: Facts, effect: Effect) -> str | None:
-    """What goes up, is killed or re-armed was ordered before, in the journal."""
-    if effect.kind == "apply" and not effect.symbols <= facts.orders.get(effect.stage, frozenset()):
+    """What goes up, is killed or re-armed was ordered before, in the journal.
+
+    An apply that is on its way while somebody re-arms carries an older epoch, and was ordered in the attempt before.
+    """
+    orders = facts.orders_before if effect.epoch < facts.rearmed_epoch else facts.orders
+    if effect.kind == "apply" and not effect.symbols <= orders.get(effect.stage, frozenset()):
         return f"apply of {effect.stage} without an order"
     types = {"kill": RecordType.KILL_ORDERED, "rearm": RecordType.REARMED}
     wanted = types.get(effect.kind)

@@ -197,7 +197,10 @@ def _order(record: Record) -> Order:
 def _rolled_back(state: RolloutState, record: Record) -> dict[str, Any]:
     symbols = record.body["symbols"]
     if symbols is not None:  # over the control socket: a restart takes every symbol back
-        return {"rolling_back": None, "set_back": state.set_back | set(symbols), **_without_deploy(state, symbols)}
+        waiting, answered = state.rolling_back, record.body["order"]
+        is_answered = waiting is not None and waiting.seq == answered  # a later order of all symbols still stands
+        still = {"rolling_back": None} if is_answered else {}
+        return {**still, "set_back": state.set_back | set(symbols), **_without_deploy(state, symbols)}
     return {
         "rolling_back": None, "deploying": None, "drilling": None, "outcome": ROLLED_BACK,
         "reason": record.body["reason"], "rollback_seconds": record.body["seconds"],
@@ -253,7 +256,11 @@ _CHANGES: dict[RecordType, Callable[[RolloutState, Record], dict[str, Any]]] = {
     RecordType.KILL_ORDERED: lambda state, record: {"kills": (*state.kills, _order(record))},
     RecordType.KILLED: _killed,
     RecordType.REARMED: _rearmed,
-    RecordType.HELD: lambda state, record: {"outcome": HELD, "reason": record.body["reason"]},
+    RecordType.HELD: lambda state, record: {
+        "outcome": HELD,
+        "reason": record.body["reason"],
+        "deploying": None,
+    },
     RecordType.PROMOTED: lambda state, record: {"outcome": PROMOTED, "reason": record.body["reason"]},
     RecordType.REPORT_RENDERED: lambda state, record: (
         {} if record.stage is not None else {"report_html": record.body["html"], "report_md": record.body["md"]}

@@ -48,8 +48,8 @@ def approved(orders: Orders) -> None:
 
 
 def rolled_back(orders: Orders, symbols: list[str] | None = None) -> None:
-    orders.order_rollback("ordered", "Ada", symbols=symbols)
-    body = {"reason": "ordered", "seconds": 0.1, "tier": "control socket", "symbols": symbols}
+    order = orders.order_rollback("ordered", "Ada", symbols=symbols)
+    body = {"reason": "ordered", "seconds": 0.1, "tier": "control socket", "symbols": symbols, "order": order.seq}
     orders.journal.append(RecordType.ROLLED_BACK, body)
 
 
@@ -183,3 +183,23 @@ def test_a_hold_keeps_what_is_live(orders: Orders) -> None:
 
     assert orders.state().outcome == "held"
     assert orders.state().desired() == SPEC.symbols["10pct"]
+
+
+def test_the_outcome_of_a_rollback_of_some_does_not_answer_a_later_one_of_all(orders: Orders) -> None:
+    deployed(orders)
+    some = orders.order_rollback("looks odd", "Ada", symbols=[SYMBOLS[0]])
+    orders.order_rollback("all of it", "Ada")
+
+    body = {"reason": "looks odd", "seconds": 0.1, "tier": "control socket", "symbols": [SYMBOLS[0]], "order": some.seq}
+    orders.journal.append(RecordType.ROLLED_BACK, body)
+
+    assert orders.state().rolling_back is not None
+    assert orders.state().is_aborted
+
+
+def test_a_hold_stops_a_deploy_that_was_only_ordered(orders: Orders) -> None:
+    orders.order_deploy("10pct", SYMBOLS[:1])
+    orders.hold("not now", "Ada")
+
+    assert orders.state().deploying is None
+    assert orders.state().desired() == ()
