@@ -56,7 +56,9 @@ def stop(name: str, folder: Path, patience_s: float = STOP_S) -> None:
     (folder / f"{name}.pid").unlink(missing_ok=True)
 
 
-def start_service(folder: Path, environment: Mapping[str, str] | None = None) -> None:
+def start_service(
+    folder: Path, environment: Mapping[str, str] | None = None, within_s: float = SERVICE_START_S
+) -> None:
     """Start the signal service of a rollout and wait until it answers.
 
     Raises its own sentence if it refuses to start, ServiceError if it does not answer.
@@ -65,14 +67,16 @@ def start_service(folder: Path, environment: Mapping[str, str] | None = None) ->
     for stale in ("control.sock", "http_port", "service.log"):
         (state / stale).unlink(missing_ok=True)
     start("service", [sys.executable, "-m", "engine.serve", str(state / "service.json")], state, environment)
-    wait_for_service(folder, lambda: pid_of("service", state) is None)
+    wait_for_service(folder, lambda: pid_of("service", state) is None, within_s)
 
 
-def wait_for_service(folder: Path, has_ended: Callable[[], bool] = lambda: False) -> None:
+def wait_for_service(
+    folder: Path, has_ended: Callable[[], bool] = lambda: False, within_s: float = SERVICE_START_S
+) -> None:
     """Return once the service of a rollout answers. Raises ServiceError with what it said last."""
     state = folder / "service"
     client = ControlClient(state / "control.sock", timeout_s=2.0)
-    if not until(lambda: _answers(client) or has_ended(), SERVICE_START_S) or not _answers(client):
+    if not until(lambda: _answers(client) or has_ended(), within_s) or not _answers(client):
         log = state / "service.log"
         last = (log.read_text().strip().splitlines()[-1:] if log.exists() else []) or ["it wrote nothing"]
         raise ServiceError(f"the service did not start: {last[0]}")

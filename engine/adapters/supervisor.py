@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.adapters.processes import BASELINE_SWITCHES, pid_of, start, start_service, stop, until, wait_for_service
+from engine.adapters.processes import (
+    BASELINE_SWITCHES,
+    SERVICE_START_S,
+    pid_of,
+    start,
+    start_service,
+    stop,
+    until,
+    wait_for_service,
+)
 from engine.errors import ServiceError
 from engine.rollout.ports import Supervisor
 
@@ -21,6 +30,9 @@ SYSTEMCTL_S = 30
 
 PAUSED = "flow.paused"
 """File that says: the flow was stopped on purpose, nobody shall take its place."""
+
+BASELINE_START_S = 15.0
+"""How long a start on the baseline may take: three attempts stay within the promised minute."""
 
 SWITCHES = "switches.env"
 """File beside the service with the environment it starts with; systemd reads the same file."""
@@ -45,7 +57,7 @@ class EmbeddedSupervisor:
             if on_baseline:
                 void_lease(self._state)
             write_switches(self._state, switches)
-            start_service(self._folder, switches)
+            start_service(self._folder, switches, BASELINE_START_S if on_baseline else SERVICE_START_S)
 
     def stop(self) -> None:
         stop("service", self._state, patience_s=GRACE_S)
