@@ -104,10 +104,10 @@ def roll_back(controls: Controls, reason: str, actor: str, symbols: tuple[str, .
     started_ns = controls.clock.mono_ns()
     try:
         if symbols is not None:
-            carry_out_all(controls)  # an order that nobody finished would stand in the way
+            controls.rollback.carry_out()  # an order that nobody finished would stand in the way
         with patience(LOCK_S):
             order = controls.orders.order_rollback(reason, actor, symbols=symbols)
-        was_done = not carry_out_all(controls)
+        was_done = controls.rollback.carry_out() is None
         lowered = _outcome(controls, order)
     except UNUSABLE as error:
         tier = controls.rollback.force_baseline()
@@ -126,7 +126,7 @@ def kill(controls: Controls, reason: str, actor: str, symbols: tuple[str, ...] |
     try:
         with patience(LOCK_S):
             order = controls.orders.order_kill(reason, actor, symbols)
-        carry_out_all(controls)
+        controls.rollback.carry_out()
         return _outcome(controls, order)
     except UNUSABLE as error:
         tier = _force_kill(controls, symbols)
@@ -152,7 +152,7 @@ def to_baseline(folder: Path, reason: str, actor: str) -> Lowered:
     if controls is not None:
         try:
             _note_switches(controls, actor)
-            carry_out_all(controls)
+            controls.rollback.carry_out()
         except UNUSABLE as error:
             trouble = f"{error}"
     return Lowered(T2, seconds, None, trouble)
@@ -174,14 +174,6 @@ def drill(controls: Controls, actor: str) -> float:
                 raise ServiceError(f"the drill was not finished, the rollout goes back: {record.body['reason']}")
         controls.clock.sleep(POLL_S)
     raise ServiceError(f"the guardian did not carry out the drill within {DRILL_S:.0f} s; see guardian.log")
-
-
-def carry_out_all(controls: Controls) -> bool:
-    """Finish every order that lowers exposure; False if there was none."""
-    done = False
-    while controls.rollback.carry_out() is not None:
-        done = True
-    return done
 
 
 @contextmanager

@@ -288,8 +288,3 @@ class FileJournal:
 
 def _of_step(records: Sequence[Record], step: str) -> Record | None:
     return next((record for record in records if record.step == step), None)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable."""
-    RealDisk().sync_folder(folder)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.adapters.journal_file import fsync_folder
+from engine.adapters.disk import RealDisk
 from engine.clock import NS_PER_S
 from engine.errors import EvidenceError
 
@@ -120,7 +120,7 @@ class ParquetStore:
             raise EvidenceError(f"{target}: another process committed at the same time; run the step again") from error
         finally:
             draft.unlink()
-        fsync_folder(self._manifests)
+        RealDisk().sync_folder(self._manifests)
         return commit
 
     def _read(self, name: str, digest: str) -> pa.Table:
@@ -143,7 +143,7 @@ def write_durably(path: Path, raw: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
-    fsync_folder(path.parent)
+    RealDisk().sync_folder(path.parent)
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:

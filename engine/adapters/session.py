@@ -11,7 +11,6 @@ from engine.adapters.supervisor import PAUSED
 from engine.clock import SystemClock
 from engine.errors import GraygateError
 from engine.rollout.journal import RecordType
-from engine.rollout.state import RolloutState, fold
 
 
 class Session:
@@ -28,7 +27,7 @@ class Session:
         self.prefect_ui = environment["PREFECT_API_URL"].removesuffix("/api")
         if pid_of("service", self.folder / "service") is None:
             start_service(self.folder)
-            self._journal().append(RecordType.SERVICE_STARTED, {"pid": pid_of("service", self.folder / "service")})
+            self.journal().append(RecordType.SERVICE_STARTED, {"pid": pid_of("service", self.folder / "service")})
         if not self.flow_is_alive():
             (self.folder / PAUSED).touch()  # nobody stands in for a flow that is about to come
         if pid_of("guardian", self.folder) is None:
@@ -52,13 +51,9 @@ class Session:
         except (GraygateError, OSError):
             return None
 
-    def state(self) -> RolloutState:
-        """The present, from the journal."""
-        return fold(self._journal().records())
-
     def journal(self) -> FileJournal:
         """The journal, for one who follows its epoch."""
-        return self._journal()
+        return FileJournal(self.folder / "journal.jsonl", self.folder.name, SystemClock())
 
     def stop(self, *, keep_service: bool) -> None:
         """Stop the processes; with `keep_service` not the service and its guardian. Whatever was written stays."""
@@ -69,7 +64,3 @@ class Session:
         if not keep_service:
             stop("service", self.folder / "service")
         stop("prefect", self._prefect_home)
-
-    def _journal(self) -> FileJournal:
-        state_name = self.folder.name
-        return FileJournal(self.folder / "journal.jsonl", state_name, SystemClock())

@@ -22,6 +22,8 @@ from engine.errors import ServiceError
 from engine.rollout.ports import Supervisor
 
 RESTART_S = 75.0
+"""How long another's restart is waited for."""
+
 GRACE_S = 0.3
 """How long a process that has to go may take to go by itself."""
 
@@ -51,7 +53,7 @@ class EmbeddedSupervisor:
     def restart(self, *, on_baseline: bool) -> None:
         with restarting(self._state) as was_first:
             switches = BASELINE_SWITCHES if on_baseline else {}
-            if not was_first and self.is_alive() and switches_of(self._state).items() >= switches.items():
+            if not was_first and self.is_alive() and has_switches(self._state, switches):
                 return  # somebody else has just restarted it, as safely as it is wanted here
             stop("service", self._state, patience_s=GRACE_S)
             if on_baseline:
@@ -79,7 +81,7 @@ class SystemdSupervisor:
     def restart(self, *, on_baseline: bool) -> None:
         with restarting(self._folder / "service") as was_first:
             switches = BASELINE_SWITCHES if on_baseline else {}
-            if not was_first and self.is_alive() and switches_of(self._folder / "service").items() >= switches.items():
+            if not was_first and self.is_alive() and has_switches(self._folder / "service", switches):
                 return
             write_switches(self._folder / "service", switches)
             self._systemctl("kill", "--signal=SIGKILL")
@@ -147,6 +149,11 @@ def switches_of(state: Path) -> dict[str, str]:
     except OSError:
         return {}
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def has_switches(state: Path, switches: dict[str, str]) -> bool:
+    """Whether the service was last started with these switches at least."""
+    return switches_of(state).items() >= switches.items()
 
 
 def start_guardian(folder: Path) -> None:

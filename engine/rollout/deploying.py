@@ -12,7 +12,7 @@ from engine.rollout.ports import Controlled
 from engine.rollout.rollback import Rollback, require_baseline
 from engine.rollout.spec import RolloutSpec
 from engine.rollout.state import Order, RolloutState
-from engine.rollout.watch import require_complete
+from engine.rollout.watch import differences, require_complete
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,7 @@ class Deploying:
             "symbols": list(order.symbols or ()), "fingerprint": release.fingerprint, "boot": status["boot"],
             "alerts": sum(before["health"]["alerts"].values()),
         }  # fmt: skip
-        step = state.step(stage, "deploy")
-        self._orders.once(
-            step, RecordType.DEPLOYED, body, _require_current(state), state.attempt, stage=stage, actor="auto:guardian"
-        )
+        self._note(state, state.step(stage, "deploy"), RecordType.DEPLOYED, body, stage)
 
     def _refuse(self, stage: str, error: GraygateError) -> None:
         self._orders.journal.append(
@@ -67,10 +64,7 @@ class Deploying:
         self._apply(state, stage, symbols)
         seconds = self._timed_rollback(state)
         body = {"seconds": seconds, "symbols": list(symbols), "on_demand": False}
-        step = state.step(stage, "drill")
-        self._orders.once(
-            step, RecordType.DRILLED, body, _require_current(state), state.attempt, stage=stage, actor="auto:guardian"
-        )
+        self._note(state, state.step(stage, "drill"), RecordType.DRILLED, body, stage)
 
     def drill_again(self, state: RolloutState, order: Order) -> None:
         """A drill on demand: what is live goes back, is read back, and is put in force again."""
@@ -85,10 +79,14 @@ class Deploying:
             self._rollback.carry_out()
             return
         body = {"seconds": seconds, "symbols": list(state.desired()), "on_demand": True}
-        step = f"drill/{order.seq}"
-        self._orders.once(
-            step, RecordType.DRILLED, body, _require_current(state), state.attempt, stage=stage.name, actor=order.actor
-        )
+        self._note(state, f"drill/{order.seq}", RecordType.DRILLED, body, stage.name, order.actor)
+
+    def _note(
+        self, state: RolloutState, step: str, type_: RecordType, body: dict[str, Any], stage: str,
+        actor: str = "auto:guardian",
+    ) -> None:  # fmt: skip
+        """Write an outcome, unless something was ordered since `state` that takes precedence. Raises RefusedError."""
+        self._orders.once(step, type_, body, _require_current(state), state.attempt, stage=stage, actor=actor)
 
     def _timed_rollback(self, state: RolloutState) -> float:
         started_ns = self._clock.mono_ns()
@@ -104,11 +102,10 @@ class Deploying:
             params=release.params, live=list(symbols),
         )  # fmt: skip
         status = self._service.status()
-        wanted = dict.fromkeys(status["live"], status["stable"]) | dict.fromkeys(symbols, release.fingerprint)
-        different = sorted(symbol for symbol in wanted if status["live"].get(symbol) != wanted[symbol])
+        different = differences(status["live"], status["stable"], symbols, release.fingerprint)
         if different:
-            found = status["live"].get(different[0])
-            raise ServiceError(f"{different[0]} runs {found} after the deploy, not {wanted[different[0]]}")
+            symbol, found, wanted = different[0]
+            raise ServiceError(f"{symbol} runs {found} after the deploy, not {wanted}")
         return status
 
     def _clear_latch(self, state: RolloutState) -> dict[str, Any]:

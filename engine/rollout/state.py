@@ -199,8 +199,13 @@ def _rolled_back(state: RolloutState, record: Record) -> dict[str, Any]:
     if symbols is not None:  # over the control socket: a restart takes every symbol back
         waiting, answered = state.rolling_back, record.body["order"]
         is_answered = waiting is not None and waiting.seq == answered  # a later order of all symbols still stands
-        still = {"rolling_back": None} if is_answered else {}
-        return {**still, "set_back": state.set_back | set(symbols), **_without_deploy(state, symbols)}
+        rest = None if is_answered else waiting
+        return {"rolling_back": rest, "set_back": state.set_back | set(symbols)} | _without_deploy(state, symbols)
+    return _all_back(state, record)
+
+
+def _all_back(state: RolloutState, record: Record) -> dict[str, Any]:
+    """Every symbol is on the baseline, by a rollback or a kill."""
     return {
         "rolling_back": None, "deploying": None, "drilling": None, "outcome": ROLLED_BACK,
         "reason": record.body["reason"], "rollback_seconds": record.body["seconds"],
@@ -220,12 +225,7 @@ def _killed(state: RolloutState, record: Record) -> dict[str, Any]:
     rest = tuple(order for order in state.kills if order.seq != record.body["order"])
     if symbols is not None:
         return {"kills": rest, "killed": state.killed | set(symbols), **_without_deploy(state, symbols)}
-    everything = {"kills": rest, "killed": state.killed | set(record.body["all"]), "rolling_back": None}
-    return everything | {
-        "deploying": None, "drilling": None, "outcome": ROLLED_BACK, "reason": record.body["reason"],
-        "rollback_seconds": record.body["seconds"],
-        "is_switched_off": state.is_switched_off or record.body["tier"] != CONTROL_SOCKET,
-    }  # fmt: skip
+    return _all_back(state, record) | {"kills": rest, "killed": state.killed | set(record.body["all"])}
 
 
 def _rearmed(state: RolloutState, record: Record) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the guardian looks for each second: reasons to put the baseline back that need no statistics."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +58,21 @@ def _reasons(plan: Plan, baseline: str, state: RolloutState, stage: StageState, 
     if status["latch"] is not None:
         yield f"the service put the baseline back by itself: {status['latch']['reason']}"
     if status["boot"] == stage.boot:
-        yield from _differences(baseline, state, stage, status)
+        for symbol, found, wanted in differences(status["live"], baseline, state.desired(), stage.fingerprint):
+            yield f"{symbol} runs {found} and should run {wanted}, and nobody ordered that"
     if sight.stuck_s > HANG_S:
         yield f"the market of the service has not moved for {sight.stuck_s:.1f} s"
     yield from _over_limits(plan, stage, status["health"])
 
 
-def _differences(baseline: str, state: RolloutState, stage: StageState, status: dict[str, Any]) -> Iterator[str]:
-    """What runs, read from the signal path, against what should."""
-    wanted = dict.fromkeys(status["live"], baseline) | dict.fromkeys(state.desired(), stage.fingerprint)
-    for symbol in sorted(wanted):
-        found = status["live"].get(symbol)
-        if found != wanted[symbol]:
-            yield f"{symbol} runs {found} and should run {wanted[symbol]}, and nobody ordered that"
+def differences(
+    live: Mapping[str, str], baseline: str, candidates: Sequence[str], fingerprint: str | None
+) -> list[tuple[str, str | None, str | None]]:
+    """What runs, read from the signal path, against what should: symbol, what it runs, what it should run."""
+    wanted = dict.fromkeys(live, baseline) | dict.fromkeys(candidates, fingerprint)
+    return [
+        (symbol, live.get(symbol), wanted[symbol]) for symbol in sorted(wanted) if live.get(symbol) != wanted[symbol]
+    ]
 
 
 def _over_limits(plan: Plan, stage: StageState, health: dict[str, Any]) -> Iterator[str]:
